@@ -1,0 +1,76 @@
+"""The program: its table of commands, its errors and exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+import taco_kd
+from taco_kd.cli import autolabel, bench, compare, data, demo, doctor, listing, page, training, validation
+from taco_kd.errors import InterruptedRunError, TacoKDError
+
+app = typer.Typer(
+    name="taco-kd",
+    help="From raw images to a distilled, benchmarked real-time detector, and an honest answer whether the "
+    "distillation helped. Start with: taco-kd demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS = {
+    "demo": demo.demo,
+    "prepare": data.prepare,
+    "train": training.train,
+    "distill": training.distill,
+    "evaluate": validation.evaluate,
+    "compare": compare.compare,
+    "bench": bench.bench,
+    "report": page.report,
+    "autolabel-demo": autolabel.autolabel_demo,
+    "list": listing.list_,
+    "doctor": doctor.doctor,
+}
+for _name, _function in COMMANDS.items():
+    app.command(_name)(_function)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"taco-kd {taco_kd.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Entry point: one line and an exit code for every error a user can meet."""
+    try:
+        app()
+    except TacoKDError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped", InterruptedRunError.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" not in sys.argv:
+            reason = str(error).splitlines()[0] if str(error) else ""
+            _fail(f"unexpected {type(error).__name__}: {reason} (see it whole with taco-kd --debug ...)", 1)
+        raise
+
+
+def _fail(message: str, exit_code: int) -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    print(f"taco-kd: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(exit_code)

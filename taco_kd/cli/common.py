@@ -1,0 +1,89 @@
+"""What several commands share: options, the built-in fallback data, and printing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from taco_kd.errors import TacoKDError
+
+if TYPE_CHECKING:
+    from taco_kd.runs import DataDir
+
+OUT = "taco-kd-out"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left in --out.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help=f"A prepared dataset. [default: {OUT}/data, made from synthetic scenes if absent]"),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")]
+
+
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """A table on stdout; plain and unwrapped when stdout is not a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*[escape(cell) for cell in row])
+    console.print(table)
+
+
+def say(text: str) -> None:
+    """A line of the result on stdout."""
+    typer.echo(text)
+
+
+def points(value: float | None) -> str:
+    """AP in 0..1 as points with one decimal; a dash where there is nothing to measure."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def metric_rows(named: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a table of metrics."""
+    keys = ["ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100"]
+    columns = ["model", "AP", "AP50", "AP75", "AP S", "AP M", "AP L", "AR100"]
+    return columns, [[name, *(points(metrics[k]) for k in keys)] for name, metrics in named.items()]
+
+
+def data_or_synthetic(path: Path | None) -> DataDir:
+    """The dataset at ``path``; without one, the default folder, filled with synthetic scenes if it is empty."""
+    from taco_kd.progress import notice
+    from taco_kd.runs import DataDir
+
+    if path is not None:
+        return DataDir.open(path)
+    default = Path(OUT) / "data"
+    if DataDir(default).record_file.is_file():
+        notice(f"Data: {default} (no --data given).")
+        return DataDir.open(default)
+    notice(f"No dataset given: using the built-in synthetic scenes, prepared in {default}.")
+    from taco_kd.config import PrepareConfig
+    from taco_kd.data.prepare import prepare
+    from taco_kd.progress import task
+
+    with task("prepare") as tick:
+        return prepare(PrepareConfig(source="synthetic"), default, on_progress=tick)
+
+
+def require(condition: bool, error: type[TacoKDError], message: str) -> None:
+    if not condition:
+        raise error(message)

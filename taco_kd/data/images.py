@@ -1,0 +1,166 @@
+"""From an image file to a square JPEG: decode, turn upright, stretch, and take fingerprints on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from taco_kd.errors import DataError
+
+JPEG_QUALITY = 95
+THUMBNAIL_SIDE = 32
+_ORIENTATION_TAG = 0x0112
+_SMALLEST_DECODE = 256  # so that fingerprints hardly depend on a small output size
+
+# What a viewer does to the stored pixels (EXIF 2.32, table 4.6.4 A, tag Orientation).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """Read ``source``, whose annotations live in ``width`` x ``height``, and write ``target``, a square."""
+
+    source: Path
+    width: int
+    height: int
+    size: int
+    target: Path
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What was seen on the way.
+
+    Attributes:
+        sha256: of the bytes of the source file.
+        phash: [64] bits of the perceptual hash of the upright image.
+        thumbnail: [32, 32, 3] uint8 RGB of the upright image, stretched.
+        turned: the EXIF orientation was applied.
+        stored_size: width and height of the upright pixels where these are not those of the annotations.
+        output_sha256: of the bytes of the target file.
+    """
+
+    sha256: str
+    phash: NDArray[np.bool_]
+    thumbnail: NDArray[np.uint8]
+    turned: bool
+    stored_size: tuple[int, int] | None
+    output_sha256: str
+
+
+def process_image(job: ImageJob) -> ImageResult:
+    """Do one job; runs in a worker process and does not import torch.
+
+    Raises:
+        DataError: the file is no image, is damaged, or is not of the size that its annotations are for.
+    """
+    try:
+        content = job.source.read_bytes()
+    except OSError as error:
+        raise DataError(f"{job.source}: cannot be read ({error.strerror})") from None
+    upright, turned, stored_size = _decode(content, job)
+    square = upright.resize((job.size, job.size), Image.Resampling.BICUBIC)
+    encoded = io.BytesIO()
+    square.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    job.target.write_bytes(encoded.getbuffer())
+    thumbnail = upright.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    return ImageResult(
+        sha256=hashlib.sha256(content).hexdigest(),
+        phash=imagehash.phash(upright).hash.ravel(),
+        thumbnail=np.asarray(thumbnail),
+        turned=turned,
+        stored_size=stored_size,
+        output_sha256=hashlib.sha256(encoded.getbuffer()).hexdigest(),
+    )
+
+
+def orientation_to_apply(stored: tuple[int, int], orientation: int, expected: tuple[int, int]) -> int | None:
+    """The EXIF orientation to apply so that ``stored`` pixels agree with ``expected``; 1 means none.
+
+    The size in the annotation file decides about quarter turns, since some tools write the size of the stored
+    pixels and some that of the upright image. Where it cannot (half turns, mirrors, squares) the file is
+    shown as viewers show it. Equal sizes win over sizes that are equal but for a scale.
+
+    Returns:
+        None when the sizes do not agree either way: their proportions differ by more than 1 %.
+    """
+    choices = [(stored, orientation)]
+    if orientation in _QUARTER_TURNS:
+        choices = [(stored[::-1], orientation), (stored, 1)]
+    for size, choice in choices:
+        if size == expected:
+            return choice
+    for size, choice in choices:
+        if abs(size[0] * expected[1] / (size[1] * expected[0]) - 1) <= 0.01:
+            return choice
+    return None
+
+
+def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int, int] | None]:
+    """The upright RGB image (perhaps decoded at a smaller scale), whether it was turned, its odd size."""
+    expected = (job.width, job.height)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata that we do not use
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                stored, orientation = image.size, _orientation(image)
+                apply = orientation_to_apply(stored, orientation, expected)
+                if apply is not None:
+                    side = max(job.size, _SMALLEST_DECODE)
+                    image.draft(None, (side, side))  # JPEG decodes at 1/2, 1/4, 1/8 far faster
+                    image.load()
+                    pixels = _rgb(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = f"{(Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
+        raise DataError(f"{job.source}: more than {limit}; scale it down if you trust it") from None
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not a format that Pillow knows"
+        raise DataError(f"{job.source}: cannot be decoded ({reason}); replace it or drop it") from None
+    if apply is None:
+        raise DataError(
+            f"{job.source}: {stored[0]}x{stored[1]} pixels (EXIF orientation {orientation}), "
+            f"but the annotation file says {expected[0]}x{expected[1]}; correct one of them"
+        )
+    upright_size = stored[::-1] if apply in _QUARTER_TURNS else stored
+    upright = pixels.transpose(_TURNS[apply]) if apply != 1 else pixels
+    return upright, apply != 1, None if upright_size == expected else upright_size
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged EXIF block says nothing; the pixels are still good
+        return 1
+    return orientation if isinstance(orientation, int) and orientation in _TURNS else 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"pixel format {image.mode}; convert it to 8-bit RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,158 @@
+"""The preparation stage: raw images -> near-duplicates out -> square JPEGs -> a train and a val split."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+from taco_kd.config import PrepareConfig
+from taco_kd.data.dedup import Duplicates, Fingerprint, find_duplicates
+from taco_kd.data.identity import FORMAT, content_hash, input_hash, settings_hash
+from taco_kd.data.images import ImageJob, ImageResult, process_image
+from taco_kd.data.output import coco_split, duplicates_json, output_name, software, split_counts
+from taco_kd.data.parallel import ordered_map
+from taco_kd.data.records import Finding, ImageRecord, RawDataset
+from taco_kd.data.sources import read_source, resolve
+from taco_kd.data.split import split_ids
+from taco_kd.data.staging import folder_that_becomes
+from taco_kd.files import sha256_file, write_json
+from taco_kd.progress import Tick
+from taco_kd.runs import SPLITS, DataDir, Split, claim
+
+RECORD_NAME = "dataset.json"
+
+
+def prepare(
+    config: PrepareConfig, out: Path, *, overwrite: bool = False, on_progress: Tick | None = None
+) -> DataDir:
+    """Make the dataset that ``config`` describes in ``out``, or return the one that is there already.
+
+    Everything is written beside ``out`` and renamed at the end: a run that fails or is interrupted leaves
+    ``out`` as it was, also with ``overwrite``. The number of workers does not change a byte.
+
+    Raises:
+        UsageError: settings that contradict each other, or an ``out`` that holds something else.
+        DataError: the raw data cannot be used; the line says where and why.
+    """
+    config = config.model_copy(update={"source": resolve(config)})
+    ours = (out / RECORD_NAME).is_file()
+    if ours and not overwrite and _is_up_to_date(DataDir(out), config):
+        return DataDir(out)
+    if not (ours and overwrite):
+        claim(out, record_name=RECORD_NAME, overwrite=False, what="dataset")
+    with folder_that_becomes(out) as partial:
+        scratch = partial / "raw"
+        raw = read_source(config, scratch, on_progress)
+        _build(config, raw, DataDir(partial), on_progress)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return DataDir.open(out)
+
+
+def summary_line(data: DataDir) -> str:
+    """One line such as ``1,500 images read, 2 duplicates removed, ... -> 1,273 train / 225 val at ...``."""
+    record = data.record()
+    counts, size = record["counts"], record["image_size"]
+    removed = counts["duplicates_removed"]
+    return (
+        f"{counts['images_read']:,} images read, {removed:,} duplicate{'s' * (removed != 1)} removed, "
+        f"{counts['exif_turned']:,} turned by EXIF -> {counts['train']['images']:,} train / "
+        f"{counts['val']['images']:,} val at {size}x{size}, {len(record['class_names'])} classes"
+    )
+
+
+def _is_up_to_date(data: DataDir, config: PrepareConfig) -> bool:
+    record = data.record()
+    if record.get("format") != FORMAT or record.get("settings_hash") != settings_hash(config):
+        return False
+    if config.source == "synthetic":
+        return True  # scenes follow from the settings
+    raw = read_source(config, data.path, None)
+    hashes = [sha256_file(image.path) for image in raw.images]
+    return bool(record.get("input_hash") == input_hash(raw, hashes))
+
+
+def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: Tick | None) -> None:
+    """Fill ``data`` from ``raw``; the record comes last."""
+    images = {image.id: image for image in raw.images}
+    results = _process_images(images, data, config, on_progress)
+    duplicates = find_duplicates(
+        [_fingerprint(image, results[image.id]) for image in raw.images], hash_threshold=config.hash_threshold
+    )
+    kept = [i for i in images if i not in duplicates.removed_ids]
+    parts = split_ids(kept, train_ratio=config.train_ratio, seed=config.seed)
+    _sort_images(data, parts, duplicates)
+    counts: dict[str, object] = {
+        "images_read": len(images),
+        "duplicates_removed": len(duplicates.removed_ids),
+        "exif_turned": sum(result.turned for result in results.values()),
+    }
+    for split in SPLITS:
+        records = [images[i] for i in parts[split]]
+        coco = coco_split(records, raw.categories, size=config.size, description=raw.description)
+        write_json(data.annotations_file(split), coco, indent=None)
+        counts[split] = split_counts(records, raw.categories)
+    found = duplicates_json(duplicates, images, hash_threshold=config.hash_threshold)
+    write_json(data.duplicates_file, found)
+    record = {
+        "format": FORMAT,
+        "class_names": [category.name for category in raw.categories],
+        "image_size": config.size,
+        "config": config.model_dump(mode="json"),
+        "settings_hash": settings_hash(config),
+        "input_hash": input_hash(raw, [results[i].sha256 for i in images]),
+        "content_hash": content_hash(data, parts, {i: r.output_sha256 for i, r in results.items()}),
+        "counts": counts,
+        "findings": [asdict(finding) for finding in (*raw.findings, *_rescaled(images, results))],
+        "environment": software(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    write_json(data.record_file, record)
+
+
+def _process_images(
+    images: Mapping[int, ImageRecord], data: DataDir, config: PrepareConfig, on_progress: Tick | None
+) -> dict[int, ImageResult]:
+    """Every image decoded once, written to ``images/`` and fingerprinted."""
+    folder = data.path / "images"
+    folder.mkdir()
+    jobs = [
+        ImageJob(image.path, image.width, image.height, config.size, folder / output_name(image.id))
+        for image in images.values()
+    ]
+    results = ordered_map(
+        process_image, jobs, workers=config.workers, on_progress=on_progress, note="reading images"
+    )
+    return dict(zip(images, results, strict=True))
+
+
+def _sort_images(data: DataDir, parts: Mapping[Split, list[int]], duplicates: Duplicates) -> None:
+    """Move the images to the folders of their splits and drop those that are duplicates."""
+    folder = data.path / "images"
+    for split in SPLITS:
+        data.images_dir(split).mkdir()
+        for image_id in parts[split]:
+            name = output_name(image_id)
+            (folder / name).rename(data.image_file(split, name))
+    for image_id in duplicates.removed_ids:
+        (folder / output_name(image_id)).unlink()
+
+
+def _fingerprint(image: ImageRecord, result: ImageResult) -> Fingerprint:
+    return Fingerprint(
+        image_id=image.id,
+        sha256=result.sha256,
+        phash=result.phash,
+        thumbnail=result.thumbnail,
+        pixel_count=image.width * image.height,
+        box_count=len(image.annotations),
+    )
+
+
+def _rescaled(images: Mapping[int, ImageRecord], results: Mapping[int, ImageResult]) -> Iterator[Finding]:
+    for image_id, image in images.items():
+        if (size := results[image_id].stored_size) is not None:
+            sizes = f"{size[0]}x{size[1]} pixels for {image.width}x{image.height} in the annotation file"
+            yield Finding("other_scale", f"{image.file_name}: {sizes}; boxes follow the scale")

@@ -1,0 +1,94 @@
+"""Annotated images as the preparation sees them, independent of the file format they were read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+Box = tuple[float, float, float, float]
+Polygon = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something unusual that was tolerated: ``kind`` to count by, ``line`` to read."""
+
+    kind: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Category:
+    id: int
+    name: str
+    supercategory: str
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One object.
+
+    Attributes:
+        bbox_xywh: left, top, width, height in pixels of the upright image.
+        segmentation: polygons, each x0, y0, x1, y1, ... in the same pixels; may be empty.
+        area: area in square pixels of the mask where the source has one, else of the box.
+        iscrowd: 1 where the box holds a group that was not separated.
+    """
+
+    id: int
+    category_id: int
+    bbox_xywh: Box
+    segmentation: tuple[Polygon, ...]
+    area: float
+    iscrowd: int
+
+    def clipped(self, width: float, height: float) -> Annotation | None:
+        """The part inside a ``width`` x ``height`` image; None when nothing is left."""
+        x, y, w, h = self.bbox_xywh
+        left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+        if right <= left or bottom <= top:
+            return None
+        # Subtracting only where a side was cut keeps untouched numbers free of rounding.
+        box = (left, top, w if (left, right) == (x, x + w) else right - left,
+               h if (top, bottom) == (y, y + h) else bottom - top)  # fmt: skip
+        polygons = tuple(
+            tuple(min(max(v, 0.0), height if k % 2 else width) for k, v in enumerate(polygon))
+            for polygon in self.segmentation
+        )
+        return replace(self, bbox_xywh=box, segmentation=polygons, area=min(self.area, box[2] * box[3]))
+
+    def scaled(self, x_scale: float, y_scale: float) -> Annotation:
+        """The same object in an image stretched by ``x_scale`` and ``y_scale``."""
+        x, y, w, h = self.bbox_xywh
+        return replace(
+            self,
+            bbox_xywh=(x * x_scale, y * y_scale, w * x_scale, h * y_scale),
+            segmentation=tuple(
+                tuple(v * (y_scale if k % 2 else x_scale) for k, v in enumerate(polygon))
+                for polygon in self.segmentation
+            ),
+            area=self.area * x_scale * y_scale,
+        )
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image: ``width`` x ``height`` are the pixels its annotations live in, upright."""
+
+    id: int
+    file_name: str
+    path: Path
+    width: int
+    height: int
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """What a source delivers: images sorted by id, categories in the order of the file."""
+
+    images: tuple[ImageRecord, ...]
+    categories: tuple[Category, ...]
+    annotations_file: Path
+    description: str = ""
+    findings: tuple[Finding, ...] = ()

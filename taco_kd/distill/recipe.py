@@ -1,0 +1,106 @@
+"""From settings to one weighted sum: the distillation terms of a step.
+
+L_total = L_student + l_feat L_feat + l_cls L_cls + l_box L_box (Eq. 1 of RT-CO-DETR)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from taco_kd.config import DistillConfig
+from taco_kd.distill import pairing
+from taco_kd.distill.class_map import ClassMap
+from taco_kd.distill.losses import boxes as box_losses
+from taco_kd.distill.losses import classes as class_losses
+from taco_kd.distill.losses.features import FeatureMSE
+from taco_kd.models.hf import HFDetector
+from taco_kd.types import DetectorOutput
+
+
+@dataclass(frozen=True)
+class DistillTerms:
+    """Terms of one step by name: ``raw`` as the loss returns them, ``weighted`` as they enter the sum."""
+
+    raw: dict[str, Tensor]
+    weighted: dict[str, Tensor]
+    pairs: int
+
+
+class Distiller(nn.Module):
+    """A frozen teacher and the losses that compare a student with it. Owns the projections (trained).
+
+    Args:
+        config: which losses, their weights, the pairing.
+        student: only its class names and feature levels are read here.
+        teacher: put into eval mode and frozen.
+    """
+
+    def __init__(self, config: DistillConfig, student: HFDetector, teacher: HFDetector) -> None:
+        super().__init__()
+        self.config = config
+        # In a list, so not a child: the teacher is neither trained, nor saved, nor set to train().
+        self._teacher = [teacher.eval().requires_grad_(False)]
+        self.needs_predictions = config.classes != "off" or config.boxes != "off"
+        self.classes = ClassMap([], [])
+        if self.needs_predictions:
+            mapped = ClassMap.by_name if config.class_names == "by-name" else ClassMap.by_index
+            self.classes = mapped(student.class_names, teacher.class_names)
+        self.feature_loss = (
+            FeatureMSE(student.features_spec, teacher.features_spec) if config.features != "off" else None
+        )
+
+    @property
+    def teacher(self) -> HFDetector:
+        return self._teacher[0]
+
+    @property
+    def with_features(self) -> bool:
+        """Whether the student's forward must hand out its backbone maps."""
+        return self.feature_loss is not None
+
+    @torch.no_grad()
+    def teacher_output(self, images: Tensor) -> DetectorOutput:
+        """One forward of the teacher, at its own input size. ``images`` [B, 3, H, W] in 0..1."""
+        side = self.teacher.image_size
+        if images.shape[-2:] != (side, side):
+            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        output: DetectorOutput = self.teacher(images, with_features=self.with_features)
+        return output
+
+    def forward(self, student: DetectorOutput, teacher: DetectorOutput) -> DistillTerms:
+        """The distillation terms of a step; gradients reach the student and the projections only."""
+        config, raw, pairs = self.config, dict[str, Tensor](), 0
+        if self.feature_loss is not None:
+            raw["kd_features"] = self.feature_loss(student.features, teacher.features)
+        if self.needs_predictions:
+            found = self._pair(student, teacher)
+            pairs = len(found)
+            logits_s = student.logits[found.image, found.student][:, self.classes.student]
+            logits_t = teacher.logits[found.image, found.teacher][:, self.classes.teacher]
+            boxes_s = student.boxes_cxcywh[found.image, found.student]
+            boxes_t = teacher.boxes_cxcywh[found.image, found.teacher]
+            if config.classes == "softmax-kl":
+                raw["kd_classes"] = class_losses.softmax_kl(
+                    logits_s, logits_t, temperature=config.temperature
+                )
+            elif config.classes == "sigmoid-bce":
+                raw["kd_classes"] = class_losses.sigmoid_bce(logits_s, logits_t, found.score)
+            if config.boxes == "l1":
+                raw["kd_boxes"] = box_losses.l1(boxes_s, boxes_t)
+            elif config.boxes == "l1-giou":
+                raw["kd_boxes"] = box_losses.l1_giou(boxes_s, boxes_t, found.score)
+        weights = {
+            "kd_features": config.feature_weight,
+            "kd_classes": config.class_weight,
+            "kd_boxes": config.box_weight,
+        }
+        return DistillTerms(raw, {name: weights[name] * term for name, term in raw.items()}, pairs)
+
+    def _pair(self, student: DetectorOutput, teacher: DetectorOutput) -> pairing.Pairs:
+        if self.config.pairing == "index":
+            return pairing.by_index(student, teacher, self.classes)
+        return pairing.hungarian(student, teacher, self.classes, min_score=self.config.min_teacher_score)

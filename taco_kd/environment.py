@@ -1,0 +1,84 @@
+"""What a record says about the machine and the software that made it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import taco_kd
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "ultralytics",
+    "accelerate",
+    "faster-coco-eval",
+    "pycocotools",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "pillow",
+    "numpy",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed version of each package that can change a result; missing ones are left out."""
+    found = {"taco-kd": taco_kd.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(folder: Path | None = None) -> dict[str, str | bool] | None:
+    """Commit and dirtiness of the checkout that holds ``folder`` (default: this package), if any."""
+    where = str(folder or Path(__file__).parent)
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", where, *words], capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))}
+
+
+def cpu_name() -> str:
+    """The processor's marketing name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def describe() -> dict[str, object]:
+    """Versions, device and git state, as a record keeps them."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "packages": package_versions(),
+        "git": git_state(),
+    }

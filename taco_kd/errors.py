@@ -1,0 +1,51 @@
+"""The exceptions a user can meet, each with its exit code.
+
+Every message is one line that names the thing, the value received and what to do about it. The command
+line prints it without a traceback (``--debug`` shows that) and exits with ``exit_code``.
+"""
+
+
+class TacoKDError(Exception):
+    """A run that failed for a reason we can name."""
+
+    exit_code = 1
+
+
+class UsageError(TacoKDError):
+    """Wrong flags or settings: an unknown recipe key, an output folder that holds another dataset."""
+
+    exit_code = 2
+
+
+class DataError(TacoKDError):
+    """Input data that cannot be used: a missing file, JSON that is not COCO, a box outside its image."""
+
+    exit_code = 3
+
+
+class MissingResourceError(TacoKDError):
+    """Weights or hardware that are not on this machine."""
+
+    exit_code = 4
+
+
+class GateError(TacoKDError):
+    """A check the user asked to be strict about said no."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(TacoKDError):
+    """Stopped on request; what was done is on disk and the run can be resumed."""
+
+    exit_code = 75
+
+
+def one_of(what: str, value: object, choices: object) -> str:
+    """Message for a value outside its valid choices.
+
+    >>> one_of("source", "voc", ["coco", "taco"])
+    "unknown source 'voc': choose one of coco, taco"
+    """
+    names = ", ".join(str(c) for c in choices)  # type: ignore[attr-defined]
+    return f"unknown {what} {value!r}: choose one of {names}"

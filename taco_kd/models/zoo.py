@@ -1,0 +1,137 @@
+"""The table of models, and how a name and a weights setting become a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from taco_kd.errors import DataError, UsageError, one_of
+from taco_kd.models import conditional_detr, rtdetr
+from taco_kd.models.hf import HFDetector
+from taco_kd.models.weights import LoadReport, load_backbone, load_into, read_weights, stored_class_names
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One line of ``taco-kd list``."""
+
+    name: str
+    family: str
+    build: Callable[[Sequence[str]], HFDetector]
+    image_size: int
+    packaged: str | None
+    """file in ``taco_kd/assets`` that holds weights, if any"""
+    note: str
+
+
+MODELS: dict[str, ModelEntry] = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            "rtdetr-nano",
+            "RT-DETRv2",
+            rtdetr.build_nano,
+            192,
+            "rtdetr_nano_initial.safetensors",
+            "student of the demo; packaged weights were stopped early on synthetic scenes",
+        ),
+        ModelEntry(
+            "conditional-detr-nano",
+            "Conditional DETR",
+            conditional_detr.build_nano,
+            192,
+            "conditional_detr_nano_teacher.safetensors",
+            "teacher of the demo; packaged weights trained on synthetic scenes",
+        ),
+        ModelEntry(
+            "rtdetr-r50",
+            "RT-DETRv2",
+            rtdetr.build_r50,
+            640,
+            None,
+            "the paper's RT-DETR-L (R50-vd); weights from a run folder or .safetensors file of ours",
+        ),
+        ModelEntry(
+            "conditional-detr-r50",
+            "Conditional DETR",
+            conditional_detr.build_r50,
+            640,
+            None,
+            "the paper's teacher; weights from a run folder or .safetensors file of ours",
+        ),
+    )
+}
+
+
+def find(name: str) -> ModelEntry:
+    """The entry of that name; UsageError names the valid ones."""
+    if name not in MODELS:
+        raise UsageError(one_of("model", name, MODELS))
+    return MODELS[name]
+
+
+def packaged_file(entry: ModelEntry) -> Path:
+    """The weights that ship with the package.
+
+    Raises:
+        UsageError: this model has none.
+    """
+    if entry.packaged is None:
+        with_weights = ", ".join(e.name for e in MODELS.values() if e.packaged)
+        raise UsageError(
+            f"{entry.name} has no packaged weights (only {with_weights} have); "
+            "set its weights to random, a run folder or a .safetensors file"
+        )
+    return Path(str(resources.files("taco_kd") / "assets" / entry.packaged))
+
+
+def make(
+    name: str,
+    class_names: Sequence[str],
+    *,
+    weights: str,
+    backbone_from: str | None = None,
+    seed: int = 0,
+) -> tuple[HFDetector, list[LoadReport]]:
+    """A model with the given classes and weights; new layers are drawn from ``seed``.
+
+    Args:
+        weights: ``packaged``, ``random``, or the path of a .safetensors file or run folder.
+    """
+    entry = find(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = entry.build(class_names)
+    reports = []
+    if weights != "random":
+        path = packaged_file(entry) if weights == "packaged" else Path(weights)
+        state, metadata = read_weights(path)
+        label = f"{name} packaged weights" if weights == "packaged" else str(path)
+        source_classes = stored_class_names(metadata, path)
+        reports.append(load_into(model, state, source=label, source_classes=source_classes))
+    if backbone_from is not None:
+        state, _ = read_weights(Path(backbone_from))
+        reports.append(load_backbone(model, state, source=f"backbone from {backbone_from}"))
+    return model, reports
+
+
+def load(path: Path, *, expected_model: str | None = None) -> HFDetector:
+    """The model saved in a .safetensors file of ours or a run folder, with its own classes."""
+    state, metadata = read_weights(path)
+    name = metadata.get("model")
+    if name not in MODELS:
+        raise DataError(f"{path}: its metadata names no model we know ({name!r}); was it saved by taco-kd?")
+    if expected_model is not None and name != expected_model:
+        raise UsageError(f"{path}: holds a {name}, not a {expected_model}")
+    classes = stored_class_names(metadata, path)
+    model = MODELS[name].build(classes)
+    load_into(model, state, source=str(path), source_classes=classes)
+    for key in ("mean", "std"):
+        if key in metadata:
+            getattr(model, key).copy_(torch.tensor(json.loads(metadata[key])).view(1, 3, 1, 1))
+    return model.eval()

@@ -1,0 +1,185 @@
+"""``DataDir`` and ``RunDir``: the only module that knows the names of files on disk.
+
+A folder is complete when its record (``dataset.json``, ``run.json``) says so; records are written last.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from taco_kd.errors import DataError, UsageError
+from taco_kd.files import read_json, write_json
+
+OUT = Path("taco-kd-out")
+"""Where commands without ``--out`` put and look for their results."""
+
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """A prepared dataset: square images and COCO files of a train and a val split.
+
+    Layout: ``dataset.json`` (the record), ``annotations/{split}.json``, ``images/{split}/*.jpg``,
+    ``duplicates.json``.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> DataDir:
+        """The dataset in ``path``.
+
+        Raises:
+            DataError: there is none, or it was not finished.
+        """
+        data = cls(path)
+        if not data.record_file.is_file():
+            raise DataError(f"{path}: not a prepared dataset (no dataset.json); make one: taco-kd prepare")
+        return data
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "dataset.json"
+
+    @property
+    def duplicates_file(self) -> Path:
+        return self.path / "duplicates.json"
+
+    def annotations_file(self, split: Split) -> Path:
+        return self.path / "annotations" / f"{split}.json"
+
+    def images_dir(self, split: Split) -> Path:
+        return self.path / "images" / split
+
+    def image_file(self, split: Split, file_name: str) -> Path:
+        return self.images_dir(split) / file_name
+
+    def record(self) -> dict[str, Any]:
+        """Settings, counts, class names, hashes and environment of the preparation."""
+        record: dict[str, Any] = read_json(self.record_file)
+        return record
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.record()["class_names"])
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 over the annotation files and image hashes: equal for equal data."""
+        return str(self.record()["content_hash"])
+
+    def coco(self, split: Split) -> dict[str, Any]:
+        """The split's COCO dictionary; its categories are in the order of ``class_names``."""
+        coco: dict[str, Any] = read_json(self.annotations_file(split))
+        return coco
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """One training run.
+
+    Layout: ``run.json`` (the record), ``log.jsonl`` (a line a step), ``model.safetensors`` (the result),
+    ``checkpoint/`` (what a resume needs), ``metrics/{split}.json``, ``predictions/{split}.json``,
+    ``bench.json``.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """The finished run in ``path``.
+
+        Raises:
+            DataError: there is none, or it was not finished.
+        """
+        run = cls(path)
+        if not run.record_file.is_file():
+            raise DataError(f"{path}: not a run folder (no run.json); make one with taco-kd train")
+        if run.record().get("status") != "finished":
+            raise DataError(f"{path}: this run is not finished; go on with --resume {path}")
+        return run
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def model_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        return self.path / "checkpoint"
+
+    def metrics_file(self, split: Split) -> Path:
+        return self.path / "metrics" / f"{split}.json"
+
+    def predictions_file(self, split: Split) -> Path:
+        return self.path / "predictions" / f"{split}.json"
+
+    @property
+    def bench_file(self) -> Path:
+        return self.path / "bench.json"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def record(self) -> dict[str, Any]:
+        """Recipe, data hash, environment, status and counts of the run."""
+        record: dict[str, Any] = read_json(self.record_file)
+        return record
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        write_json(self.record_file, record)
+
+    def log(self) -> Iterator[dict[str, Any]]:
+        """The steps of the log, oldest first; a line cut off by a crash is left out."""
+        if not self.log_file.is_file():
+            return
+        with self.log_file.open(encoding="utf-8") as lines:
+            for line in lines:
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+
+
+def claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> None:
+    """Make sure that ``path`` may be written: it is empty, absent, or ours and ``overwrite`` is set.
+
+    Raises:
+        UsageError: the folder holds something that must not be lost.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is a file; choose another --out")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    ours = (path / record_name).is_file()
+    if ours and overwrite:
+        shutil.rmtree(path)
+        return
+    if ours:
+        raise UsageError(f"{path}: already holds another {what}; choose another --out or add --overwrite")
+    raise UsageError(f"{path}: is not empty and holds no {what} of ours; choose another --out")
+
+
+def find_runs(folder: Path) -> list[RunDir]:
+    """Finished runs directly under ``folder``, oldest first."""
+    found = []
+    for record in sorted(folder.glob("*/run.json"), key=lambda f: f.stat().st_mtime):
+        run = RunDir(record.parent)
+        if run.record().get("status") == "finished":
+            found.append(run)
+    return found

@@ -1,0 +1,129 @@
+"""The types in the middle: what models return, what losses and metrics take.
+
+Legend of shapes: B images, Q queries, C classes, N boxes, K channels, H x W a map's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Final boxes of one image.
+
+    Attributes:
+        boxes_xyxy: [N, 4] corners in absolute pixels of the image they were found in.
+        scores: [N] confidence in 0..1.
+        class_ids: [N] index into the model's class names.
+
+    Raises:
+        ValueError: the shapes do not agree, or a score is not finite.
+    """
+
+    boxes_xyxy: Tensor
+    scores: Tensor
+    class_ids: Tensor
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        if self.boxes_xyxy.shape != (n, 4) or self.scores.shape != (n,) or self.class_ids.shape != (n,):
+            raise ValueError(
+                f"boxes {tuple(self.boxes_xyxy.shape)}, scores {tuple(self.scores.shape)} and class ids "
+                f"{tuple(self.class_ids.shape)} do not describe the same N detections"
+            )
+        if not torch.isfinite(self.scores).all():
+            raise ValueError("scores must be finite")
+
+    @classmethod
+    def empty(cls) -> Detections:
+        return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
+
+    def above(self, score: float) -> Detections:
+        """Those with a confidence of at least ``score``."""
+        keep = self.scores >= score
+        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep])
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth of one image.
+
+    Attributes:
+        boxes_cxcywh: [N, 4] centre and size as fractions of the image, 0..1.
+        class_ids: [N] index into the dataset's class names.
+        image_id: id of the image in the dataset.
+    """
+
+    boxes_cxcywh: Tensor
+    class_ids: Tensor
+    image_id: int
+
+    def to(self, device: torch.device | str) -> Targets:
+        return Targets(self.boxes_cxcywh.to(device), self.class_ids.to(device), self.image_id)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """One level of a backbone: ``tensor`` [B, K, H, W], its ``stride`` in input pixels, and a ``name``."""
+
+    tensor: Tensor
+    stride: int
+    name: str
+
+
+@dataclass
+class DetectorOutput:
+    """What every detector returns.
+
+    Attributes:
+        logits: [B, Q, C] before the sigmoid. The denoising queries of training are not among them.
+        boxes_cxcywh: [B, Q, 4] fractions of the image, 0..1.
+        features: maps of the backbone, fine to coarse; empty unless the model was asked for them.
+        losses: named, already weighted terms of the model's own detection loss; empty without targets.
+    """
+
+    logits: Tensor
+    boxes_cxcywh: Tensor
+    features: list[FeatureMap] = field(default_factory=list)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Channels and stride of a feature map, known before the first forward."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """A trainable detector. One forward gives outputs, features and, with targets, its own loss terms.
+
+    ``forward`` takes images [B, 3, H, W] in 0..1 RGB and applies the model's own normalisation.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: int
+    features_spec: tuple[FeatureSpec, ...]
+
+    def forward(self, images: Tensor, targets: Sequence[Targets] | None = None) -> DetectorOutput: ...
+
+    def metadata(self) -> Mapping[str, str]: ...
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """Sum of named scalars; raises ValueError when there are none."""
+    if not terms:
+        raise ValueError("no loss terms to sum")
+    return torch.stack([t.float() for t in terms.values()]).sum()
