@@ -8,8 +8,13 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import taco_kd
+from taco_kd.errors import MissingResourceError, UsageError, one_of
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "torch",
@@ -24,6 +29,9 @@ PACKAGES = (
     "pillow",
     "numpy",
 )
+
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:1")
 
 
 def package_versions() -> dict[str, str]:
@@ -65,6 +73,30 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is one.
+
+    Raises:
+        UsageError: not the name of a device.
+        MissingResourceError: that device is not here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(one_of("device", name, DEVICES)) from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(one_of("device", name, DEVICES))
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MissingResourceError(
+            f"device {name!r}: this machine shows {torch.cuda.device_count()} CUDA devices; use --device cpu"
+        )
+    return device
 
 
 def describe() -> dict[str, object]:

@@ -65,6 +65,8 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not valid JSON (line {error.lineno}: {error.msg})") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise DataError(f"{path}: not usable JSON ({error})") from None
     except RecursionError:
         raise DataError(f"{path}: not usable JSON (nested too deeply)") from None
 

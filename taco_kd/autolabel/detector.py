@@ -94,9 +94,9 @@ def quiet_ultralytics() -> Any:
     """The class ``ultralytics.YOLO``, imported so that it keeps to itself.
 
     By default Ultralytics asks the network whether it is online, sends usage events, installs packages it
-    misses and logs to stdout; ONNX Runtime, which it runs exported files with, sends telemetry of its own
-    since 1.31. Their switches are environment variables, read once at import: call this before anything
-    else imports them.
+    misses, logs to stdout, and replaces ``PIL.Image.open`` by one that installs a plugin for unknown formats.
+    ONNX Runtime, with which it runs exported files, sends telemetry on Linux too since 1.31. The switches
+    are environment variables, read once at import: call this before anything else imports the two.
 
     Raises:
         MissingResourceError: Ultralytics is not installed.
@@ -105,6 +105,7 @@ def quiet_ultralytics() -> Any:
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["YOLO_VERBOSE"] = "false"  # else its logger writes to stdout, which is for results
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    image_open = Image.open
     try:
         import onnxruntime
         from ultralytics import YOLO
@@ -112,6 +113,8 @@ def quiet_ultralytics() -> Any:
         raise MissingResourceError(
             f"Ultralytics cannot be used here ({error}): pip install taco-kd"
         ) from None
+    finally:
+        Image.open = image_open
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     onnxruntime.set_default_logger_severity(3)  # the GPU build warns on every machine without one
     return YOLO

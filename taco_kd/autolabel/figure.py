@@ -96,14 +96,20 @@ def _tag(draw: ImageDraw.ImageDraw, corners: _Corners, label: str) -> None:
 
 
 def _caption(draw: ImageDraw.ImageDraw, left: int, top: int, box: NaiveBox) -> None:
-    saw = f"{box.detector_class} {box.score:.2f}"
-    for i, (key, value, colour) in enumerate(
-        [("labelled: ", box.label, _WRONG), ("detector saw: ", saw, _INK)]
-    ):
-        font = _font(24, bold=True)
-        draw.text((left, top + 32 * i), key, _GREY, _font(24))
-        indent = _font(24).getlength(key)
-        draw.text((left + indent, top + 32 * i), _shortened(value, font, _CELL_W - indent), colour, font)
+    lines = [
+        ("labelled: ", box.label, "", _WRONG),
+        ("detector saw: ", box.detector_class, f" {box.score:.2f}", _INK),
+    ]
+    for i, (key, name, rest, colour) in enumerate(lines):
+        for size_px in (24, 22, 20, 18):  # a long name is first set smaller, then cut; the score always stays
+            plain, bold = _font(size_px), _font(size_px, bold=True)
+            indent = plain.getlength(key)
+            if indent + bold.getlength(name + rest) <= _CELL_W:
+                break
+        value = _shortened(name, bold, _CELL_W - indent - bold.getlength(rest)) + rest
+        baseline = top + 24 + 32 * i
+        draw.text((left, baseline), key, _GREY, plain, anchor="ls")
+        draw.text((left + indent, baseline), value, colour, bold, anchor="ls")
 
 
 def _grown(corners: _Corners, by_px: float) -> _Corners:

@@ -12,6 +12,9 @@ from taco_kd.errors import DataError
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
+# ImportError: where Ultralytics has been imported, it looks for a plugin before it gives a file up.
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, ImportError, Image.DecompressionBombError)
+
 
 class UnreadableImageError(DataError):
     """One photo that cannot be decoded. A stage sets it aside and goes on."""
@@ -75,7 +78,7 @@ class ClassFolders:
                 warnings.simplefilter("ignore")  # odd EXIF or palettes: the pixels are still good
                 with Image.open(path) as image:
                     return ImageOps.exif_transpose(image).convert("RGB")
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        except _UNDECODABLE as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UnreadableImageError(f"{path}: cannot be decoded ({reason})") from None
 

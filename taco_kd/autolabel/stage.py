@@ -57,6 +57,8 @@ def autolabel(
         DataError: no class folders, or not one photo that can be decoded.
         UsageError: ``out`` holds something else, or lies in ``images``, or the other way round.
     """
+    if (limit is not None and limit < 1) or scenes < 1:
+        raise UsageError(f"limit is {limit} and scenes is {scenes}: both must be at least 1")
     table = compatibility or load_compatibility()
     _check_out(images, out, overwrite=overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 
 import typer
 
@@ -16,11 +17,12 @@ app = typer.Typer(
     help="From raw images to a distilled, benchmarked real-time detector, and an honest answer whether the "
     "distillation helped. Start with: taco-kd demo",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "prepare": data.prepare,
     "train": training.train,
@@ -46,7 +48,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """Options before the command."""
 
@@ -62,6 +66,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if "--debug" in sys.argv:
+            raise
+        _fail(f"{error.filename or 'writing'}: {error.strerror or error}", 1)
     except Exception as error:
         if "--debug" not in sys.argv:
             reason = str(error).splitlines()[0] if str(error) else ""

@@ -20,7 +20,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON o
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left in --out.")]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help=f"A prepared dataset. [default: {OUT}/data, made from synthetic scenes if absent]"),
+    typer.Option(
+        "--data", help=f"A prepared dataset. [default: {OUT}/data, made from synthetic scenes if absent]"
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")]
 
@@ -65,7 +67,7 @@ def metric_rows(named: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[
 
 
 def data_or_synthetic(path: Path | None) -> DataDir:
-    """The dataset at ``path``; without one, the default folder, filled with synthetic scenes if it is empty."""
+    """The dataset at ``path``; without one, the default folder, made of synthetic scenes if it is absent."""
     from taco_kd.progress import notice
     from taco_kd.runs import DataDir
 

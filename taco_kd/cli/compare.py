@@ -24,18 +24,16 @@ def compare(
 
     taco-kd compare taco-kd-out/runs/nano-baseline taco-kd-out/runs/nano-paper
     """
-    from taco_kd.errors import UsageError, one_of
+    from taco_kd.errors import UsageError
     from taco_kd.evaluate.comparison import compare_runs
     from taco_kd.evaluate.stage import evaluate
     from taco_kd.files import write_json
     from taco_kd.progress import task, warn
-    from taco_kd.runs import SPLITS, RunDir
+    from taco_kd.runs import RunDir, split_named
 
     if len(runs) < 2:
         raise UsageError("compare needs at least two run folders: the reference first")
-    if split not in SPLITS:
-        raise UsageError(one_of("split", split, SPLITS))
-    chosen = "val" if split == "val" else "train"
+    chosen = split_named(split)
     opened = [RunDir.open(path) for path in runs]
     for run in opened:
         evaluate(run, split=chosen)
@@ -49,6 +47,5 @@ def compare(
     for text in result.confounders:
         warn(text)
     for difference in result.differences:
-        say(difference.verdict)
-    for note in result.notes:
-        say(note)
+        say(difference.words)
+    say(result.caveat)

@@ -13,7 +13,9 @@ from taco_kd.cli.common import OUT, AsJson, Overwrite, print_json, say
 def prepare(
     out: Annotated[Path, typer.Option(help="Folder of the prepared dataset.")] = Path(OUT) / "data",
     source: Annotated[str, typer.Option(help="auto, synthetic, coco or taco")] = "auto",
-    root: Annotated[Optional[Path], typer.Option(help="Folder in TACO's layout: annotations.json, batch_*/")] = None,
+    root: Annotated[
+        Optional[Path], typer.Option(help="Folder in TACO's layout: annotations.json, batch_*/")
+    ] = None,
     images: Annotated[Optional[Path], typer.Option(help="Folder of images of a COCO dataset.")] = None,
     annotations: Annotated[Optional[Path], typer.Option(help="COCO annotation file.")] = None,
     size: Annotated[int, typer.Option(help="Side in pixels of the square output images.")] = 640,
@@ -25,7 +27,8 @@ def prepare(
     scenes: Annotated[int, typer.Option(help="How many scenes the synthetic source draws.")] = 400,
     workers: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
     clip_boxes: Annotated[
-        bool, typer.Option("--clip-boxes", help="Clip boxes that leave their image instead of refusing the file.")
+        bool,
+        typer.Option("--clip-boxes", help="Clip boxes that leave their image instead of refusing the file."),
     ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

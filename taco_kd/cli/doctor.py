@@ -26,7 +26,9 @@ def doctor(as_json: AsJson = False) -> None:
         entry.name: packaged_file(entry).is_file() for entry in MODELS.values() if entry.packaged is not None
     }
     if as_json:
-        print_json({**found, "memory_gib": memory_gib, "disk_free_gib": disk_gib, "packaged_weights": weights})
+        print_json(
+            {**found, "memory_gib": memory_gib, "disk_free_gib": disk_gib, "packaged_weights": weights}
+        )
         return
     packages = found["packages"]
     assert isinstance(packages, dict)
@@ -39,6 +41,9 @@ def doctor(as_json: AsJson = False) -> None:
         ["Memory", f"{memory_gib:.0f} GiB"],
         ["Free disk here", f"{disk_gib:.0f} GiB"],
         *[[name, version] for name, version in packages.items()],
-        *[[f"{name} weights", "packaged" if there else "MISSING: reinstall"] for name, there in weights.items()],
+        *[
+            [f"{name} weights", "packaged" if there else "MISSING: reinstall"]
+            for name, there in weights.items()
+        ],
     ]
     print_table(["what", "found"], rows)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from taco_kd.config import Recipe
 
 Settings = Annotated[
-    Optional[list[str]], typer.Option("--set", help="Override one setting, for example train.lr=1e-4. Repeatable.")
+    Optional[list[str]],
+    typer.Option("--set", help="Override one setting, for example train.lr=1e-4. Repeatable."),
 ]
 Steps = Annotated[Optional[int], typer.Option(help="Optimiser steps, instead of the recipe's length.")]
 Seed = Annotated[Optional[int], typer.Option(help="Seed of data order, augmentation and new layers.")]
@@ -36,7 +37,9 @@ Resume = Annotated[
 def train(
     data: DataOption = None,
     out: Annotated[Optional[Path], typer.Option(help=f"Run folder. [default: {OUT}/runs/RECIPE]")] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")] = "nano-baseline",
+    recipe: Annotated[
+        str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")
+    ] = "nano-baseline",
     model: Annotated[Optional[str], typer.Option(help="Model to train (taco-kd list models).")] = None,
     weights: Annotated[
         Optional[str], typer.Option(help="packaged, random, a run folder or a .safetensors file.")
@@ -66,11 +69,15 @@ def train(
 def distill(
     teacher: Annotated[
         str,
-        typer.Option(help="conditional-detr (the packaged nano teacher), a run folder or a .safetensors file."),
+        typer.Option(
+            help="conditional-detr (the packaged nano teacher), a run folder or a .safetensors file."
+        ),
     ] = "conditional-detr",
     data: DataOption = None,
     out: Annotated[Optional[Path], typer.Option(help=f"Run folder. [default: {OUT}/runs/RECIPE]")] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")] = "nano-paper",
+    recipe: Annotated[
+        str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")
+    ] = "nano-paper",
     student: Annotated[Optional[str], typer.Option(help="Student model (taco-kd list models).")] = None,
     weights: Annotated[
         Optional[str],
@@ -155,10 +162,10 @@ def _run(
     as_json: bool,
 ) -> None:
     from taco_kd.config import load_recipe
+    from taco_kd.environment import pick_device
     from taco_kd.evaluate.stage import evaluate, evaluate_initial
     from taco_kd.progress import notice, task
     from taco_kd.runs import DataDir
-    from taco_kd.train.stage import pick_device
     from taco_kd.train.stage import train as stage
 
     if resume is not None:
@@ -175,7 +182,7 @@ def _run(
         if load["by_class"]:
             known, classes = len(load["rows_by_name"]), len(data.class_names)
             if known < classes:
-                notice(f"Initial weights know {known} of the {classes} classes; the other rows started at random.")
+                notice(f"Initial weights know {known} of the {classes} classes; the others start at random.")
     with task("evaluate") as tick:
         after = evaluate(run, device=device, on_progress=tick)
     before = evaluate_initial(run, device=device)

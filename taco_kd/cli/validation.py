@@ -25,14 +25,12 @@ def evaluate(
 
     taco-kd evaluate taco-kd-out/runs/nano-baseline taco-kd-out/runs/nano-paper
     """
-    from taco_kd.errors import UsageError, one_of
+    from taco_kd.environment import pick_device
     from taco_kd.evaluate.stage import evaluate as stage
     from taco_kd.progress import task
-    from taco_kd.runs import SPLITS, DataDir, RunDir
-    from taco_kd.train.stage import pick_device
+    from taco_kd.runs import DataDir, RunDir, split_named
 
-    if split not in SPLITS:
-        raise UsageError(one_of("split", split, SPLITS))
+    chosen = split_named(split)
     opened = [RunDir.open(path) for path in runs]
     found = {}
     for run in opened:
@@ -40,7 +38,7 @@ def evaluate(
             found[str(run.path)] = stage(
                 run,
                 DataDir.open(data) if data else None,
-                "val" if split == "val" else "train",
+                chosen,
                 device=pick_device(device),
                 on_progress=tick,
             )

@@ -39,7 +39,7 @@ def read_coco(annotations: Path, images: Path, *, clip_boxes: bool = False) -> R
             by_image[entry.image_id].append(inside)
     paths = {image.id: _path(images, image, annotations) for image in file.images}
     records = tuple(
-        ImageRecord(i.id, i.file_name, paths[i.id], i.width, i.height, tuple(by_image[i.id]))
+        ImageRecord(i.id, i.file_name, paths[i.id], i.width, i.height, tuple(by_image.get(i.id, ())))
         for i in sorted(file.images, key=lambda image: image.id)
     )
     if not by_image:
@@ -104,7 +104,8 @@ def _inside(
 ) -> Annotation | None:
     """The annotation, clipped to its image where that is allowed; None when nothing was left of it."""
     x, y, w, h = entry.bbox
-    who = f"{where}: annotation id {entry.id}: bbox {entry.bbox} of {image.file_name!r}"
+    bbox = f"[{x:g}, {y:g}, {w:g}, {h:g}]"
+    who = f"{where}: annotation id {entry.id}: bbox {bbox} of {image.file_name!r}"
     polygons = _polygons(entry, findings)
     area = w * h if entry.area is None else entry.area
     whole = Annotation(number, entry.category_id, (x, y, w, h), polygons, max(area, 0.0), entry.iscrowd)
@@ -116,10 +117,10 @@ def _inside(
     if clipped is None:
         if not clip_boxes:
             raise DataError(f"{who} has no area in the image; correct it or drop it with --clip-boxes")
-        line = f"annotation id {entry.id}: {entry.bbox} has no area in {image.file_name}, dropped"
+        line = f"annotation id {entry.id}: {bbox} has no area in {image.file_name}, dropped"
         findings.append(Finding("dropped_box", line))
     elif over_px > _ROUNDING_PX:
-        line = f"annotation id {entry.id}: {entry.bbox} left {image.file_name} by {over_px:.4g} px, clipped"
+        line = f"annotation id {entry.id}: {bbox} left {image.file_name} by {over_px:.4g} px, clipped"
         findings.append(Finding("clipped_box", line))
     return clipped
 

@@ -23,26 +23,25 @@ def folder_that_becomes(out: Path) -> Iterator[Path]:
     out = out.resolve()  # a link's target may lie on another disk, to which nothing can be renamed
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.partial-"))
+        workshop = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.partial-"))
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     try:
-        yield partial
-        partial.chmod(out.parent.stat().st_mode & 0o777)  # mkdtemp keeps everybody else out
-        _exchange(partial, out)
+        new = workshop / "new"  # a folder of its own, since mkdtemp lets nobody else read its folder
+        new.mkdir()
+        yield new
+        _exchange(new, out, aside=workshop / "old")
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
-def _exchange(new: Path, place: Path) -> None:
+def _exchange(new: Path, place: Path, *, aside: Path) -> None:
     if not place.exists():
         new.rename(place)
         return
-    old = new.with_name(f"{new.name}-old")
-    place.rename(old)
+    place.rename(aside)
     try:
         new.rename(place)
     except BaseException:
-        old.rename(place)
+        aside.rename(place)
         raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -21,6 +21,8 @@ class ConditionalDetr(HFDetector):
 
     def loss_terms(self, raw: Any) -> dict[str, Tensor]:
         config = self.network.config
+        # The original weighs the class term with 2 (arXiv:2108.06152, section 4.1; cls_loss_coefficient), but
+        # transformers 5.23 weighs it with 1 whatever the configuration says.
         weights = {
             "loss_ce": float(config.cls_loss_coefficient),
             "loss_bbox": float(config.bbox_loss_coefficient),

@@ -16,13 +16,17 @@ NANO_HIDDEN_SIZES = (32, 64, 96, 128)
 
 
 def nano_backbone_config(out_features: Sequence[str]) -> Any:
-    """A ResNet-vd of one basic block a stage, 3x3 deep stem, as RT-DETR's own R18 is built."""
+    """A ResNet-vd of one basic block a stage, 3x3 deep stem, as RT-DETR's own R18 is built.
+
+    It ends with the last stage whose map is wanted.
+    """
     from transformers import RTDetrResNetConfig
 
+    stages = max(int(name.removeprefix("stage")) for name in out_features)
     return RTDetrResNetConfig(
         embedding_size=32,
-        hidden_sizes=list(NANO_HIDDEN_SIZES),
-        depths=[1, 1, 1, 1],
+        hidden_sizes=list(NANO_HIDDEN_SIZES[:stages]),
+        depths=[1] * stages,
         layer_type="basic",
         out_features=list(out_features),
     )

@@ -70,7 +70,9 @@ def collect(runs: Sequence[RunDir]) -> list[Arm]:
     """
     if not runs:
         raise UsageError("no run to report on: name at least one run folder")
-    return [_arm(run, name, position) for position, (run, name) in enumerate(zip(runs, _names(runs), strict=True))]
+    return [
+        _arm(run, name, position) for position, (run, name) in enumerate(zip(runs, _names(runs), strict=True))
+    ]
 
 
 def _names(runs: Sequence[RunDir]) -> list[str]:

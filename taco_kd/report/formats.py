@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taco_kd.report.collect import Arm, Json
+from taco_kd.report.latency import doubts
 from taco_kd.report.tables import FEW_BOXES
 
 NONE = "–"
@@ -71,6 +72,10 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.2g}"
 
 
+def percent(value: float | None) -> str:
+    return NONE if value is None else f"{100 * value:.0f} %"
+
+
 def duration(seconds: float | None) -> str:
     """
     >>> duration(75), duration(7260)
@@ -92,6 +97,7 @@ FILTERS = {
     "decimal": decimal,
     "signed": signed,
     "p_value": p_value,
+    "percent": percent,
 }
 
 
@@ -99,14 +105,14 @@ def facts(arm: Arm) -> list[tuple[str, str]]:
     """What a reader should know of a run before its figures."""
     student = arm.recipe.get("student") or {}
     train = arm.recipe.get("train") or {}
-    steps, batch, size = arm.record.get("steps"), train.get("batch_size"), None
+    steps, batch = arm.record.get("steps"), train.get("batch_size")
     size = (arm.record.get("data") or {}).get("image_size")
     init = arm.record.get("init_hash")
     known = {
         "Student": student.get("model"),
         "Teacher": arm.teacher or "none",
         "Training": f"{steps:,} steps of {batch or '?'} images" if steps is not None else None,
-        "Image size": f"{size} px" if size else None,
+        "Prepared images": f"{size} px" if size else None,
         "Learning rate": f"{train['lr']:g}" if train.get("lr") is not None else None,
         "Seed": train.get("seed"),
         "Initial weights": str(init)[:12] if init else "not recorded",
@@ -144,4 +150,5 @@ def caveats(arms: Sequence[Arm], metrics: Json, comparison: Json | None) -> list
         )
     if any(arm.bench for arm in arms):
         lines.append("Latency holds for the named device and setting only.")
+        lines += doubts(arms)
     return [line for line in lines if line]

@@ -1,4 +1,4 @@
-"""The verdict of a comparison as the page opens with it: a few words, one sentence each, one interval each."""
+"""The verdict of a comparison as the page opens with it: a few words, then a sentence and interval each."""
 
 from __future__ import annotations
 
@@ -65,12 +65,13 @@ def headline(comparison: Json | None, arms: Sequence[Arm]) -> Headline:
             "may be the cause as well: see the caveats below the table."
         )
     ends = [value for contrast in contrasts for value in (contrast.low, contrast.high, contrast.estimate)]
+    margin = max(map(abs, ends)) / 8  # keeps zero off the edge
     return Headline(
         words=_one(contrasts[0], arms, bool(others)) if len(contrasts) == 1 else _many(contrasts),
         lines=lines,
         tone=contrasts[0].tone if len({contrast.tone for contrast in contrasts}) == 1 else "unclear",
         contrasts=contrasts,
-        axis=scale(ends, zero=True, bins=8),
+        axis=scale([*ends, -margin, margin], bins=8),
     )
 
 

@@ -99,7 +99,7 @@ def pictures(data: DataDir, arms: Sequence[Arm], *, max_images: int) -> list[Pic
                 height=int(image["height"]),
                 uri=_jpeg_uri(data, str(image["file_name"]), BYTES_FOR_IMAGES // len(chosen)),
                 truth=[Box(_xywh(a), names.get(int(a["category_id"]), "?")) for a in own],
-                panels=[_panel(arm, int(image["id"]), own, names) for arm in seen],
+                panels=[panel(arm, int(image["id"]), own, names) for arm in seen],
             )
         )
     return shown
@@ -128,8 +128,11 @@ def iou_xywh(a: Sequence[float], b: Sequence[float]) -> float:
     return width * height / (a[2] * a[3] + b[2] * b[3] - width * height)
 
 
-def _panel(arm: Arm, image_id: int, own: Sequence[dict[str, Any]], names: dict[int, str]) -> Panel:
-    """Greedy matching as COCO does it: best score first, each true box once, same class, IoU >= 0.5."""
+def panel(arm: Arm, image_id: int, own: Sequence[dict[str, Any]], names: dict[int, str]) -> Panel:
+    """What ``arm`` saw on an image whose annotations are ``own``.
+
+    Matching is greedy as in COCO: best score first, each true box once, same class, IoU of at least 0.5.
+    """
     results = (arm.predictions or {}).get(image_id, [])
     results = sorted((r for r in results if r["score"] >= LOWEST_SCORE), key=lambda r: -r["score"])
     found_at = [0.0] * len(own)

@@ -23,15 +23,8 @@ from taco_kd.report.collect import Arm, Json, collect, open_data
 from taco_kd.report.figures import ARM_COLOURS, Scale, loss_figures, scale
 from taco_kd.report.headline import headline
 from taco_kd.report.images import LOWEST_SCORE, MATCH_IOU, Picture, pictures
-from taco_kd.report.tables import (
-    AP_COLUMNS,
-    FEW_BOXES,
-    latency_plots,
-    main_projection,
-    main_setting,
-    per_class,
-    results,
-)
+from taco_kd.report.latency import latency_plots, main_projection, main_setting
+from taco_kd.report.tables import AP_COLUMNS, FEW_BOXES, per_class, results
 from taco_kd.runs import RunDir
 
 
@@ -75,8 +68,10 @@ def report(
         raise UsageError(f"score = {score}: must lie between {LOWEST_SCORE} and 0.95")
     arms = collect(runs)
     shown, no_pictures = _pictures(arms, max_images)
-    setting, projection = main_setting(arms), main_projection(arms)
+    setting = main_setting(arms)
+    projection = main_projection(arms, setting)
     rows = results(arms, setting, projection)
+    folders = (autolabel or {}).get("folders") or []
     environment = Environment(
         loader=PackageLoader("taco_kd.report", "."),
         autoescape=True,
@@ -98,7 +93,6 @@ def report(
         missing=[line for arm in arms for line in arm.missing],
         ap_columns=AP_COLUMNS,
         rows=rows,
-        best={key: _best(arms, key) for key, _, _ in AP_COLUMNS},
         setting=setting,
         projection=projection,
         validation=formats.validation(evaluated),
@@ -106,6 +100,7 @@ def report(
         caveats=formats.caveats(arms, evaluated, comparison),
         dots=_dots(rows, comparison),
         latency=latency_plots(arms),
+        without_samples=lambda record: {k: v for k, v in record.items() if k != "times_ms"},
         pictures=shown,
         no_pictures=no_pictures,
         match_iou=MATCH_IOU,
@@ -116,14 +111,15 @@ def report(
         losses=loss_figures(arms),
         term_names=formats.TERM_NAMES,
         autolabel=autolabel,
+        audit=[*folders, overall] if (overall := (autolabel or {}).get("overall")) else folders,
     )
-    write_text(out, html)
+    write_text(out, html.lstrip())
     return out
 
 
 def _own(name: str) -> Markup:
     """A style sheet or script of this package; the only text that enters the page without escaping."""
-    return Markup((resources.files("taco_kd.report") / name).read_text(encoding="utf-8"))  # noqa: S704
+    return Markup((resources.files("taco_kd.report") / name).read_text(encoding="utf-8"))
 
 
 def _pictures(arms: Sequence[Arm], max_images: int) -> tuple[list[Picture], str]:
@@ -142,15 +138,9 @@ def _pictures(arms: Sequence[Arm], max_images: int) -> tuple[list[Picture], str]
     return shown, "the validation split has no images"
 
 
-def _best(arms: Sequence[Arm], key: str) -> float | None:
-    """Highest value among the arms, or None where there is nothing to choose from."""
-    found = [arm.metrics[key] for arm in arms if arm.metrics and arm.metrics.get(key) is not None]
-    return max(found) if len(set(found)) > 1 else None
-
-
 def _dots(rows: Sequence[Any], comparison: Mapping[str, Any] | None) -> dict[str, Any]:
     """Rows and axis of the plot of AP, with the intervals that the comparison holds."""
-    intervals = {arm["name"]: arm["ap"] for arm in (comparison or {}).get("arms", [])}
+    intervals = {arm.get("name"): arm.get("ap") for arm in (comparison or {}).get("arms") or []}
     dots = []
     for row in rows:
         if row.metrics.get("ap") is None:

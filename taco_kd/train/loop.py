@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from taco_kd.config import TrainConfig
 from taco_kd.data.dataset import DetectionDataset, training_batch
@@ -18,6 +19,9 @@ from taco_kd.errors import TacoKDError
 from taco_kd.models.hf import HFDetector
 from taco_kd.train.optim import lr_at, set_lr
 from taco_kd.types import total
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass
@@ -53,10 +57,20 @@ class StepRecord:
 
 
 def make_ema(student: HFDetector, decay: float) -> AveragedModel | None:
-    """Moving average of weights and of batch-norm statistics."""
+    """Moving average of the weights; batch-norm statistics, averages already, are copied.
+
+    Averaging the statistics too keeps a trace of their initial variance of 1, which ruins layers whose true
+    variance is 1e-6 (measured: AP 12.0 became 0.0). The decay rises with the steps for the same reason.
+    """
     if decay == 0:
         return None
-    return AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def average(kept: Tensors, new: Tensors, count: Tensor | int) -> None:
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(kept, new, 1 - now)
+
+    return AveragedModel(student, multi_avg_fn=average, use_buffers=False)
 
 
 def steps(

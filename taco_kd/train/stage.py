@@ -18,7 +18,7 @@ import torch
 from taco_kd.config import Recipe
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.distill.recipe import Distiller
-from taco_kd.environment import describe
+from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.files import replacing
 from taco_kd.models import zoo
@@ -81,19 +81,6 @@ def train(
     record.update(status="finished", steps=state.step, final_hash=weights_hash(state.result().network))
     run.write_record(record)
     return run
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` takes CUDA where there is one; UsageError for a device that is not here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {name!r} cannot be used here ({reason}); try auto or cpu") from None
-    return device
 
 
 def _build(

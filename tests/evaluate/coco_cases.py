@@ -1,4 +1,4 @@
-"""Data for the tests of the metrics: random small datasets, simulated detectors, and pycocotools as oracle."""
+"""Data for the tests of the metrics: random datasets, simulated detectors, pycocotools as oracle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ SIDE = 200
 
 
 @st.composite
-def coco_cases(draw: st.DrawFn, *, distinct_scores: bool = False) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def coco_cases(
+    draw: st.DrawFn, *, distinct_scores: bool = False
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A ground truth and predictions: crowds, empty images and classes, odd ids, annotation ids from 0.
 
     Predictions are mostly shifted boxes of the ground truth. With ``distinct_scores`` no two predictions in
@@ -76,7 +78,9 @@ def dataset(images: Any, category_ids: Any, annotations: Any) -> dict[str, Any]:
     }
 
 
-def oracle(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> tuple[list[Any], dict[int, Any]]:
+def oracle(
+    ground_truth: dict[str, Any], predictions: list[dict[str, Any]]
+) -> tuple[list[Any], dict[int, Any]]:
     """pycocotools' nine first summary numbers, and AP by category id; None for its -1."""
     truth, found = copy.deepcopy(ground_truth), copy.deepcopy(predictions)
     for annotation in truth["annotations"]:

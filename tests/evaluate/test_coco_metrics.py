@@ -19,21 +19,27 @@ def summary(metrics: Metrics) -> list[Any]:
     return [getattr(metrics, name) for name in SUMMARY]
 
 
-def box(image: int = 1, category: int = 0, bbox: Any = (10.0, 10.0, 50.0, 50.0), **more: Any) -> dict[str, Any]:
+def approximately(value: float | None) -> Any:
+    return None if value is None else pytest.approx(value, rel=0, abs=1e-14)
+
+
+def box(
+    image: int = 1, category: int = 0, bbox: Any = (10.0, 10.0, 50.0, 50.0), **more: Any
+) -> dict[str, Any]:
     return {"image_id": image, "category_id": category, "bbox": list(bbox), **more}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(coco_cases())
 def test_equal_to_pycocotools(case: Any) -> None:
     ground_truth, predictions = case
     before = copy.deepcopy(case)
     metrics = evaluate_coco(ground_truth, predictions)
     stats, per_class = oracle(ground_truth, predictions)
-    assert summary(metrics) == stats
-    assert [c.ap for c in metrics.per_class] == pytest.approx(
-        [per_class[c["id"]] for c in ground_truth["categories"]], abs=1e-15
-    )
+    # pycocotools adds 2e-16 to the number of detections it divides by, faster-coco-eval does not.
+    assert summary(metrics) == [approximately(value) for value in stats]
+    expected = [approximately(per_class[c["id"]]) for c in ground_truth["categories"]]
+    assert [c.ap for c in metrics.per_class] == expected
     assert [c.name for c in metrics.per_class] == [c["name"] for c in ground_truth["categories"]]
     assert case == before, "the arguments must not be changed"
 
@@ -72,7 +78,7 @@ def test_only_the_best_hundred_detections_of_an_image_count() -> None:
 
 
 def test_frequent_classes_have_ten_boxes() -> None:
-    ground_truth = scenes(20, 3)
+    ground_truth = scenes(40, 3)
     kept, seen = [], {0: 0, 1: 0, 2: 0}
     for annotation in ground_truth["annotations"]:
         seen[annotation["category_id"]] += 1
@@ -121,7 +127,10 @@ def test_json_with_a_missing_key_is_refused() -> None:
         ({"score": None}, "predictions of a: 1.score = None"),
         ({"image_id": 77}, "predictions of a: 1: image_id = 77: the ground truth has no such image"),
         ({"image_id": "1"}, "predictions of a: 1.image_id = '1'"),
-        ({"category_id": 3}, "predictions of a: 1: category_id = 3: the ground truth has 2 categories, 0 to 5"),
+        (
+            {"category_id": 3},
+            "predictions of a: 1: category_id = 3: the ground truth has 2 categories, 0 to 5",
+        ),
         ({"bbox": [1.0, 2.0, 3.0]}, "predictions of a: 1.bbox.3 is missing"),
         ({"bbox": [1.0, 2.0, 3.0, 4.0, 5.0]}, "predictions of a: 1.bbox"),
         ({"bbox": [1.0, 2.0, -3.0, 4.0]}, "predictions of a: 1.bbox.2 = -3.0"),
@@ -148,7 +157,10 @@ def test_bad_predictions(change: dict[str, Any], message: str) -> None:
         (dataset([1], [0], [box(id=9, category=2)]), "annotations.0: category_id = 2"),
         (dataset([1], [0], [box(id=9, bbox=(1, 1, 0, 5))]), "annotations.0: bbox = [1.0, 1.0, 0.0, 5.0]"),
         (dataset([], [0], []), "ground truth: images = []"),
-        ({"images": [{"id": 1}], "categories": [{"id": 0, "name": "a"}]}, "ground truth: annotations is missing"),
+        (
+            {"images": [{"id": 1}], "categories": [{"id": 0, "name": "a"}]},
+            "ground truth: annotations is missing",
+        ),
     ],
 )
 def test_bad_ground_truth(ground_truth: dict[str, Any], message: str) -> None:
