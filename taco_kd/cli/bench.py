@@ -66,7 +66,7 @@ def bench(
             records = stage(models, on_progress=tick, **setting)
     if gpu and any(record.projected for record in records):
         notice(
-            f"No {gpu.upper()} here: its figures are projections, marked so; {records[0].device} was measured."
+            f"No {gpu.upper()} here: figures for it are projected; {records[0].device} was measured."
         )
     if as_json:
         print_json([record.to_json() for record in records])

@@ -43,10 +43,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         console = Console(highlight=False, width=200)
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        numbers = number > 0 and all(_is_figure(row[number]) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
         table.add_row(*[escape(cell) for cell in row])
     console.print(table)
+
+
+def _is_figure(cell: str) -> bool:
+    return cell in ("", "–", "n/a") or cell[0].isdigit() or cell[0] in "[+-"
 
 
 def say(text: str) -> None:

@@ -68,7 +68,7 @@ def prepare(
         where="taco-kd prepare",
     )
     if source == "auto" and root is images is annotations is None:
-        notice(f"No dataset given: drawing {scenes} built-in synthetic scenes (seed {seed}).")
+        notice(f"No dataset given: using {scenes} built-in synthetic scenes (seed {seed}).")
     with task("prepare") as tick:
         data = stage(config, out, overwrite=overwrite, on_progress=tick)
     record = data.record()

@@ -20,7 +20,6 @@ from taco_kd.models.hf import HFDetector
 from taco_kd.train.optim import lr_at, set_lr
 from taco_kd.types import total
 
-
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
