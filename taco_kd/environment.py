@@ -58,6 +58,8 @@ def git_state(folder: Path | None = None) -> dict[str, str | bool] | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
+    if folder is None and git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None  # installed into a folder that happens to lie in somebody's repository
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return None

@@ -5,9 +5,8 @@ Legend of shapes: B images, Q queries, C classes, N boxes, K channels, H x W a m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -104,22 +103,6 @@ class FeatureSpec:
     name: str
     channels: int
     stride: int
-
-
-@runtime_checkable
-class Detector(Protocol):
-    """A trainable detector. One forward gives outputs, features and, with targets, its own loss terms.
-
-    ``forward`` takes images [B, 3, H, W] in 0..1 RGB and applies the model's own normalisation.
-    """
-
-    class_names: tuple[str, ...]
-    image_size: int
-    features_spec: tuple[FeatureSpec, ...]
-
-    def forward(self, images: Tensor, targets: Sequence[Targets] | None = None) -> DetectorOutput: ...
-
-    def metadata(self) -> Mapping[str, str]: ...
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:
