@@ -38,7 +38,7 @@ MODELS: dict[str, ModelEntry] = {
             rtdetr.build_nano,
             192,
             "rtdetr_nano_initial.safetensors",
-            "student of the demo; packaged weights were stopped early on synthetic scenes",
+            "student of the demo; packaged weights: 950 steps on synthetic scenes",
         ),
         ModelEntry(
             "conditional-detr-nano",
