@@ -65,9 +65,7 @@ def bench(
         with task("bench") as tick:
             records = stage(models, on_progress=tick, **setting)
     if gpu and any(record.projected for record in records):
-        notice(
-            f"No {gpu.upper()} here: figures for it are projected; {records[0].device} was measured."
-        )
+        notice(f"No {gpu.upper()} here: figures for it are projected; {records[0].device} was measured.")
     if as_json:
         print_json([record.to_json() for record in records])
         return
