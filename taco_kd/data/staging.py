@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taco_kd.errors import UsageError
@@ -21,6 +21,7 @@ def folder_that_becomes(out: Path) -> Iterator[Path]:
         UsageError: nothing can be written beside ``out``.
     """
     out = out.resolve()  # a link's target may lie on another disk, to which nothing can be renamed
+    made = [folder for folder in out.parents if not folder.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.partial-"))
@@ -33,6 +34,9 @@ def folder_that_becomes(out: Path) -> Iterator[Path]:
         _exchange(new, out, aside=workshop / "old")
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()  # only where nothing came to lie in it
 
 
 def _exchange(new: Path, place: Path, *, aside: Path) -> None:

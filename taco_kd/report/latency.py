@@ -109,17 +109,18 @@ def latency_plots(arms: Sequence[Arm]) -> list[Plot]:
 
 
 def doubts(arms: Sequence[Arm]) -> list[str]:
-    """One line for each measurement that a reader should not lean on, and for work that was not counted."""
-    lines = []
+    """One line for each reason not to lean on some measurements, and for work that was not counted."""
+    said: dict[str, list[str]] = {}
     for arm in arms:
         for record in arm.bench:
-            what = f"Latency of {arm.name} ({record.get('scope')}, {record.get('device')})"
+            who = f"{arm.name} ({record.get('scope')}, {record.get('device')})"
             if record.get("throttle_reasons"):
-                lines.append(f"{what}: the device was slowed down ({', '.join(record['throttle_reasons'])}).")
+                why = f"the device was slowed down ({', '.join(record['throttle_reasons'])})"
+                said.setdefault(why, []).append(who)
             if record.get("stable") is False:
-                lines.append(
-                    f"{what}: the warm-up did not become steady; measure it again on an idle machine."
-                )
+                why = "the warm-up did not become steady; measure it again on an idle machine"
+                said.setdefault(why, []).append(who)
+    lines = [f"Latency of {', '.join(who)}: {why}." for why, who in said.items()]
     uncounted = sorted(
         {str(name) for arm in arms for record in arm.bench for name in record.get("uncounted") or []}
     )
