@@ -144,3 +144,10 @@ def test_golden_figures_of_the_teacher() -> None:
     cost = count(conditional_detr.build_r50([f"class {i}" for i in range(91)]), 640)
     assert cost.parameters == 43_418_401
     assert cost.gflops == pytest.approx(83.489, abs=5e-4)
+
+
+def test_two_models_of_one_architecture_run_the_same_operators() -> None:
+    """The first forward of an RT-DETR also makes its anchors; a distilled model must not look cheaper."""
+    first, second = (rtdetr.build_nano(("can", "cup")) for _ in range(2))
+    runs = [[kernel.name for kernel in trace(model, 160)] for model in (first, second, first)]
+    assert runs[0] == runs[1] == runs[2]
