@@ -103,7 +103,7 @@ def distill(
     """
     overrides = _overrides(settings, model=student, weights=weights, steps=steps, seed=seed, device=device)
     if resume is None:
-        overrides += _teacher_overrides(teacher)
+        overrides += _teacher_overrides(teacher, recipe)
     _run(recipe, overrides, data, out, resume, overwrite, as_json)
 
 
@@ -126,18 +126,29 @@ def _overrides(
     return [f"{key}={value}" for key, value in flags.items() if value is not None] + (settings or [])
 
 
-def _teacher_overrides(teacher: str) -> list[str]:
-    from taco_kd.errors import UsageError
+def _teacher_overrides(teacher: str, recipe: str) -> list[str]:
+    """The settings that ``--teacher`` stands for; a file or run says itself which model it holds."""
+    from taco_kd.config import load_recipe
+    from taco_kd.errors import MissingResourceError, UsageError
     from taco_kd.progress import notice
 
     if teacher == "conditional-detr":
+        wanted = load_recipe(recipe).teacher
+        if wanted is not None and wanted.weights != "packaged":
+            raise MissingResourceError(
+                f"recipe {recipe} needs a trained {wanted.model}, and none is packaged: "
+                "give --teacher a run folder or .safetensors file"
+            )
         notice("Teacher: the packaged nano Conditional DETR, trained on synthetic scenes.")
         return ["teacher.model=conditional-detr-nano", "teacher.weights=packaged"]
     if not Path(teacher).exists():
         raise UsageError(
             f"--teacher {teacher}: not conditional-detr, and no such run folder or .safetensors file"
         )
-    return [f"teacher.weights={teacher}"]
+    from taco_kd.models.weights import read_weights
+
+    _, metadata = read_weights(Path(teacher))
+    return [f"teacher.model={metadata.get('model', 'unknown')}", f"teacher.weights={teacher}"]
 
 
 def _resumed(folder: Path) -> tuple[Recipe, Path]:

@@ -98,9 +98,9 @@ def _build(
     if recipe.teacher is not None and recipe.distill is not None:
         if recipe.teacher.weights == "packaged":
             path = zoo.packaged_file(zoo.find(recipe.teacher.model))
-            teacher = zoo.load(path, expected_model=recipe.teacher.model)
         else:
-            teacher = zoo.load(Path(recipe.teacher.weights))
+            path = Path(recipe.teacher.weights)
+        teacher = zoo.load(path, expected_model=recipe.teacher.model)
         distiller = Distiller(recipe.distill, student, teacher.to(device))
         distiller.to(device)
     elif recipe.teacher is not None or recipe.distill is not None:

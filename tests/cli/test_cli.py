@@ -79,6 +79,8 @@ def test_every_help_has_an_example(command):
             2,
             "--teacher nobody: not conditional-detr, and no such run folder",
         ),
+        (["distill", "--recipe", "paper"], 4, "recipe paper needs a trained conditional-detr-r50"),
+        (["distill", "--teacher", "."], 3, "not a run folder"),
         (["prepare", "--source", "zip"], 2, "source = 'zip'"),
         (["prepare", "--size", "7"], 2, "size = 7"),
         (["prepare", "--source", "coco", "--images", ".", "--annotations", "no.json"], 3, "no.json"),
@@ -177,6 +179,14 @@ def test_train_compare_and_report_on_what_is_there(home):
     assert "nano-baseline" in html
     assert "nano-paper" in html
     assert page.stdout.strip().endswith("report.html")
+
+
+def test_a_run_can_be_the_teacher(home):
+    student = home / "taco-kd-out/runs/nano-baseline"
+    found = run("distill", "--teacher", student, "--steps", 1, "--out", "self", "--json", cwd=home)
+    assert found.returncode == 0, found.stderr
+    record = json.loads((home / "self/run.json").read_text())
+    assert record["recipe"]["teacher"] == {"model": "rtdetr-nano", "weights": str(student)}
 
 
 def test_a_confounded_comparison_warns(home):
