@@ -56,7 +56,8 @@ def bench(
         gpu: the GPU to answer for, as ``t4``. Where it is here, it is measured whatever ``device`` says.
             Where it is not, ``device`` is measured under its own name, and ``projected`` holds an estimate.
         images: uint8 [N, 3, H, W] RGB, fed in rotation; noise of each model's size when None.
-        min_seconds, min_iterations: least for each model and scope; what suits the device when None.
+        min_seconds: least for each model and scope; what suits the device when None.
+        min_iterations: likewise.
         scopes: which of ``records.SCOPES``.
 
     Returns:
