@@ -111,7 +111,7 @@ class RunDir:
         if not run.record_file.is_file():
             raise DataError(f"{path}: not a run folder (no run.json); make one with taco-kd train")
         if run.record().get("status") != "finished":
-            raise DataError(f"{path}: this run is not finished; go on with --resume {path}")
+            raise DataError(f"{path}: this run is not finished; go on: taco-kd train --resume {path}")
         return run
 
     @property
