@@ -15,9 +15,6 @@ from typing import Any, Literal
 from taco_kd.errors import DataError, UsageError, one_of
 from taco_kd.files import read_json, write_json
 
-OUT = Path("taco-kd-out")
-"""Where commands without ``--out`` put and look for their results."""
-
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taco_kd.errors import TacoKDError
-
 if TYPE_CHECKING:
     from taco_kd.runs import DataDir
 
 OUT = "taco-kd-out"
+"""Where commands without ``--out`` put and look for their results."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left in --out.")]
@@ -89,8 +88,3 @@ def data_or_synthetic(path: Path | None) -> DataDir:
 
     with task("prepare") as tick:
         return prepare(PrepareConfig(source="synthetic"), default, on_progress=tick)
-
-
-def require(condition: bool, error: type[TacoKDError], message: str) -> None:
-    if not condition:
-        raise error(message)

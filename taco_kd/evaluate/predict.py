@@ -41,7 +41,7 @@ def predict(
         for found in decode(output, width=1.0, height=1.0, top_k=MAX_DETECTIONS):
             image = dataset.images[place]
             place += 1
-            boxes = found.boxes_xyxy.double().clamp(0, 1)
+            boxes = found.boxes_xyxy.double()
             boxes = boxes * boxes.new_tensor([image["width"], image["height"]] * 2)
             boxes[:, 2:] -= boxes[:, :2]
             for box, score, class_id in zip(boxes.tolist(), found.scores, found.class_ids, strict=True):

@@ -108,12 +108,12 @@ def load_into(
     own = model.network.state_dict()
     report = LoadReport(source, unexpected=[k for k in state if k not in own])
     rows = _row_pairs(model.class_names, source_classes)
+    same_classes = tuple(source_classes) == model.class_names
     filled = values = 0
     for key, target in own.items():
         if _is_auxiliary(key):
             continue
         found = state.get(key)
-        same_classes = tuple(source_classes) == model.class_names
         if found is not None and _per_class(key, target, found, len(model.class_names), len(source_classes)):
             if same_classes:
                 target.copy_(found)
