@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from taco_kd.errors import DataError, UsageError, one_of
-from taco_kd.models import conditional_detr, rtdetr
+from taco_kd.models import conditional_detr, rtdetr, yolo
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.weights import LoadReport, load_backbone, load_into, read_weights, stored_class_names
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (rtdetr.FAMILY, conditional_detr.FAMILY)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (rtdetr.FAMILY, conditional_detr.FAMILY, yolo.FAMILY)}
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry for family in FAMILIES.values() for entry in family.entries
 }
@@ -57,13 +57,14 @@ def make(
         weights: ``packaged``, ``random``, or the path of a .safetensors file or run folder.
     """
     entry = find(name)
+    path = packaged_file(entry) if weights == "packaged" else Path(weights)
+    state, metadata = read_weights(path) if weights != "random" else ({}, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = entry.build(class_names)
+        model.adapt_to(state)
     reports = []
     if weights != "random":
-        path = packaged_file(entry) if weights == "packaged" else Path(weights)
-        state, metadata = read_weights(path)
         label = f"{name} packaged weights" if weights == "packaged" else str(path)
         source_classes = stored_class_names(metadata, path)
         reports.append(load_into(model, state, source=label, source_classes=source_classes))
