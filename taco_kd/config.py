@@ -121,6 +121,8 @@ class DistillConfig(Settings):
     """teacher queries below this score are not paired; not used by index pairing"""
     class_names: Literal["by-name", "by-index"] = "by-name"
     """how classes of teacher and student correspond; by-index slices to the common number (the paper)"""
+    class_map: str | None = None
+    """for classes that share no name: coco-to-taco, another shipped table, or a CSV file (from,to)"""
 
 
 class Recipe(Settings):

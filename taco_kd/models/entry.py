@@ -16,8 +16,8 @@ class Published:
     repo: str
     revision: str
     licence: str
-    classes: str = "coco"
-    """label space of the head: a name in ``taco_kd.models.class_maps``, or "" for a backbone"""
+    classes: str = "coco-80"
+    """label space of the head: a name of ``taco_kd.classes.spaces``, or "" for a backbone"""
 
 
 @dataclass(frozen=True)
