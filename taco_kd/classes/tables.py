@@ -21,6 +21,7 @@ class Row:
     source: str
     target: str
     line: int
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Table:
 def read_table(name: str) -> Table:
     """A shipped table by name, or the user's CSV file with the columns ``from`` and ``to``.
 
-    Lines that begin with ``#`` are comments; other columns (a reason, say) are not read.
+    Lines that begin with ``#`` are comments; a column ``why`` may give reasons, and others are not read.
 
     Raises:
         UsageError: neither a shipped table nor a file.
@@ -61,12 +62,14 @@ def _parse(name: str, text: str) -> Table:
     if "from" not in header or "to" not in header:
         raise DataError(f"{name}:{kept[0][0]}: the header is {','.join(header)!r}; it must name from and to")
     source, target = header.index("from"), header.index("to")
+    why = header.index("why") if "why" in header else len(header)
     rows = []
     for number, line in kept[1:]:
         cells = [cell.strip() for cell in next(csv.reader([line]))]
         if len(cells) <= max(source, target) or not cells[source] or not cells[target]:
             raise DataError(f"{name}:{number}: {line.strip()!r} does not name two classes")
-        rows.append(Row(cells[source], cells[target], number))
+        reason = cells[why] if why < len(cells) else ""
+        rows.append(Row(cells[source], cells[target], number, reason))
     if not rows:
         raise DataError(f"{name}: holds no row below its header")
     return Table(name, tuple(rows))

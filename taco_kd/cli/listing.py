@@ -115,4 +115,4 @@ def _class_tables() -> tuple[list[str], list[list[str]]]:
 def _one_table(name: str) -> tuple[list[str], list[list[str]]]:
     from taco_kd.classes.tables import read_table
 
-    return ["from", "to"], [[row.source, row.target] for row in read_table(name).rows]
+    return ["from", "to", "why"], [[row.source, row.target, row.why] for row in read_table(name).rows]

@@ -67,3 +67,5 @@ class Family:
     name: str
     entries: tuple[ModelEntry, ...]
     rebuild: Rebuild
+    model_types: tuple[str, ...] = ()
+    """transformers' names (``model_type`` in a config.json) of the architectures that ``rebuild`` takes"""

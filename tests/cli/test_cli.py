@@ -70,7 +70,7 @@ def test_every_help_has_an_example(command):
         (
             ["list", "dragons"],
             2,
-            "unknown list 'dragons': choose one of models, recipes, sources, classes, tables",
+            "unknown list 'dragons': choose one of models, recipes",
         ),
         (["evaluate", "nowhere"], 3, "nowhere: not a run folder"),
         (["compare", "one"], 2, "compare needs at least two run folders"),
