@@ -46,7 +46,9 @@ def _adaptive_average_pool(_module: Any, given: Tensor, made: Tensor) -> float:
 
 
 def _upsample(module: Any, _given: Tensor, made: Tensor) -> float:
-    return float(made.numel() * {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}.get(module.mode, 0))
+    return float(
+        made.numel() * {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}.get(module.mode, 0)
+    )
 
 
 RULES: Mapping[type[nn.Module], Rule] = {

@@ -118,8 +118,12 @@ class Detector(ImageModel):
         """``output`` with at most one confident query for an object, as a DETR's is; dense families choose."""
         return output
 
-    def adapt_to(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 (most families have one layout)
-        """Take over what the layout of ``state`` decides, before its values are copied; nothing by default."""
+    def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take over what the layout of ``state`` decides, before its values are copied; what, in words.
+
+        Most families have one layout, and nothing to take over.
+        """
+        return []
 
     def is_backbone(self, parameter_name: str) -> bool:
         """Whether a name from ``named_parameters`` belongs to the backbone."""

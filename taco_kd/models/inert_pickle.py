@@ -20,6 +20,8 @@ from torch import Tensor
 
 from taco_kd.errors import DataError
 
+DETECTORS = ("DetectionModel", "RTDETRDetectionModel")
+
 
 class Inert:
     """Stands for an object of a class that is not run; ``state`` is what its pickle carried."""
@@ -38,11 +40,19 @@ class Inert:
 
 @dataclass(frozen=True)
 class PickledModel:
-    """A detector of Ultralytics as tensors: its class, as ``DetectionModel``, its state dict, its classes."""
+    """A detector of Ultralytics as tensors.
+
+    Attributes:
+        kind: its class, as ``DetectionModel``.
+        name: what Ultralytics calls the network, as ``yolo11n``; "" where the file does not say.
+        image_size: side in pixels it was trained at.
+    """
 
     kind: str
+    name: str
     state: dict[str, Tensor]
     class_names: tuple[str, ...]
+    image_size: int
 
 
 def read_pickled_model(path: Path) -> PickledModel:
@@ -61,8 +71,20 @@ def read_pickled_model(path: Path) -> PickledModel:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
         raise DataError(f"{path}: the model inside carries no class names")
+    kind = type(model).__name__
+    if kind not in DETECTORS:
+        raise DataError(f"{path}: holds a {kind}; one of {', '.join(DETECTORS)} is needed")
     state = {key: _plain(value) for key, value in _tensors(attributes, "")}
-    return PickledModel(type(model).__name__, state, tuple(names[key] for key in sorted(names)))
+    described, said = attributes.get("yaml"), loaded.get("train_args") if isinstance(loaded, dict) else None
+    file = described.get("yaml_file") if isinstance(described, dict) else None
+    side = said.get("imgsz") if isinstance(said, dict) else None
+    return PickledModel(
+        kind,
+        Path(str(file or "")).stem,
+        state,
+        tuple(names[key] for key in sorted(names)),
+        side if isinstance(side, int) and side > 0 else 640,
+    )
 
 
 def _load_inert(path: Path) -> Any:

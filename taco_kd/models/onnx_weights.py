@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,20 @@ QUANTISED = "_quantized"
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """Tensors by the name of the module they belong to, and class names, in the order of the outputs."""
+    """A detector of Ultralytics as tensors, by the names of the modules they belong to.
 
+    Attributes:
+        name: what Ultralytics calls the network, as ``YOLOv8n``; "" where the file does not say.
+        class_names: in the order of the outputs.
+        image_size: side in pixels it was exported for.
+        quantised: how many of the tensors were integers.
+    """
+
+    name: str
     state: dict[str, Tensor]
     class_names: tuple[str, ...]
+    image_size: int
+    quantised: int
 
 
 def read_onnx_model(path: Path) -> OnnxModel:
@@ -47,7 +58,15 @@ def read_onnx_model(path: Path) -> OnnxModel:
     state = dict(_weights(stored, model.graph.node))
     if not state:
         raise DataError(f"{path}: its weights lost the names of their modules; export it again, unsimplified")
-    return OnnxModel(state, names)
+    said = re.match(r"Ultralytics (\S+) model", metadata.get("description", ""))
+    sides = [int(number) for number in re.findall(r"\d+", metadata.get("imgsz", ""))]
+    return OnnxModel(
+        said[1] if said else "",
+        state,
+        names,
+        sides[0] if sides else 640,
+        sum(name not in stored for name in state),
+    )
 
 
 def _load(path: Path) -> Any:

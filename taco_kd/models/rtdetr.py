@@ -140,4 +140,4 @@ ENTRIES = (
     ),
 )
 
-FAMILY = Family(RTDetr.family, ENTRIES, rebuild)
+FAMILY = Family(RTDetr.family, ENTRIES, rebuild, model_types=("rt_detr_v2",))

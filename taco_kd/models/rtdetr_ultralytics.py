@@ -86,7 +86,11 @@ class RTDetrHGNet(Detector):
         if batch is not None:
             all_boxes, all_logits = _with_first(first_boxes, boxes), _with_first(first_logits, logits)
             terms = self.network.init_criterion()(
-                (all_boxes, all_logits), batch, dn_bboxes=noisy_boxes, dn_scores=noisy_logits, dn_meta=denoising
+                (all_boxes, all_logits),
+                batch,
+                dn_bboxes=noisy_boxes,
+                dn_scores=noisy_logits,
+                dn_meta=denoising,
             )
             losses = sum_by_prefix(terms, {"loss_class": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
         return DetectorOutput(logits[-1], boxes[-1], features, losses)

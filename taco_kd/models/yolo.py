@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.ops import box_convert
 
@@ -99,8 +98,8 @@ class Yolo(Detector):
         """One query for each object, by NMS: what a teacher tells a student."""
         return one_per_object(output)
 
-    def adapt_to(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the layout of the network that ``state`` is from: fused or not, width of the class branch.
+    def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take over the layout of the network ``state`` is from: fused or not, width of the class branch.
 
         Weights are drawn anew. A fused checkpoint has no batch norms to train, and none are invented: an
         identity in their place would be normalised away by the first batch. It is fine-tuned as it is,
@@ -108,11 +107,17 @@ class Yolo(Detector):
         """
         width = class_width(state)
         if width is None:
-            return
-        shape = YoloShape(self.shape.base, self.shape.scale, width, is_fused(state))
-        if shape.fused != self.shape.fused or width != class_width(self.network.state_dict()):
+            return []
+        shape, words = YoloShape(self.shape.base, self.shape.scale, width, is_fused(state)), []
+        if shape.fused and not self.shape.fused:
+            words.append("batch norms are folded into its convolutions, so the model has none either")
+        own = class_width(self.network.state_dict())
+        if width != own:
+            words.append(f"class branch made {width} channels wide, as in the source ({own} otherwise)")
+        if words or shape.fused != self.shape.fused:
             self.network = build_network(shape, len(self.class_names))
             self.shape = shape
+        return words
 
     def is_backbone(self, parameter_name: str) -> bool:
         place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
@@ -157,7 +162,9 @@ def _entry(name: str, base: str, scale: str, image_size: int, note: str) -> Mode
 ENTRIES = (
     _entry("yolo11-nano", "yolo11", "nano", 192, "half as wide as YOLO11n: trains on two CPU cores"),
     *(
-        _entry(f"yolo11{scale}", "yolo11", scale, 640, "the paper's YOLO baseline" if scale == "l" else "YOLO11")
+        _entry(
+            f"yolo11{scale}", "yolo11", scale, 640, "the paper's YOLO baseline" if scale == "l" else "YOLO11"
+        )
         for scale in "nsmlx"
     ),
     *(_entry(f"yolov8{scale}", "yolov8", scale, 640, "YOLOv8") for scale in "nsmlx"),

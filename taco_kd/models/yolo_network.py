@@ -83,7 +83,7 @@ def build_network(shape: YoloShape, classes: int) -> Any:
 
 
 def _end_in(network: Any, classes: int) -> None:
-    """Make ``classes`` the number of outputs of the class branch; its hidden layers stay as wide as they are."""
+    """Give the class branch ``classes`` outputs; its hidden layers stay as wide as they are."""
     head = network.model[-1]
     for branch, stride in zip(head.cv3, head.stride.tolist(), strict=True):
         branch[-1] = nn.Conv2d(branch[-1].in_channels, classes, 1)
@@ -103,12 +103,4 @@ def class_width(state: Mapping[str, Tensor]) -> int | None:
     for key, value in state.items():
         if re.fullmatch(r"model\.\d+\.cv3\.0\.2\.weight", key) and value.ndim == 4:
             return int(value.shape[1])
-    return None
-
-
-def class_count(state: Mapping[str, Tensor]) -> int | None:
-    """Number of classes; None where the state dict is of no such network."""
-    for key, value in state.items():
-        if re.fullmatch(r"model\.\d+\.cv3\.0\.2\.bias", key):
-            return int(value.shape[0])
     return None
