@@ -119,7 +119,7 @@ class Detector(ImageModel):
         return output
 
     def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Take over what the layout of ``state`` decides, before its values are copied; what, in words.
+        """Take over what the layout of ``state`` decides, before its values are copied; in words.
 
         Most families have one layout, and nothing to take over.
         """

@@ -67,7 +67,7 @@ def one_per_object(output: DetectorOutput, top_k: int = 300) -> DetectorOutput:
     Returns:
         logits [B, Q, C] and boxes [B, Q, 4]; features and losses as they were.
     """
-    chosen = [anchors.unique() for anchors, _, _ in suppressed(output, top_k)]
+    chosen = [torch.unique(anchors) for anchors, _, _ in suppressed(output, top_k)]
     most = max(1, *(len(anchors) for anchors in chosen))
     logits = output.logits.new_full((len(chosen), most, output.logits.shape[-1]), NOTHING)
     boxes = output.boxes_cxcywh.new_full((len(chosen), most, 4), 0.5)

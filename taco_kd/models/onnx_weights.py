@@ -1,4 +1,4 @@
-"""Weights out of an ONNX file that Ultralytics exported, float or quantised, under the names of its modules."""
+"""Weights out of an ONNX file that Ultralytics exported, float or quantised, by the names of its modules."""
 
 from __future__ import annotations
 

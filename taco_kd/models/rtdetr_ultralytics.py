@@ -70,10 +70,10 @@ class RTDetrHGNet(Detector):
         The terms ``class`` (varifocal), ``bbox`` (L1) and ``giou`` are Ultralytics', with its weights, each
         summed over the query selection, the decoder layers and, in training, the denoising queries.
         """
-        batch = None
+        batch: dict[str, Any] | None = None
         if targets is not None:
-            batch = ultralytics_targets(targets, images)
-            batch["gt_groups"] = [len(t.class_ids) for t in targets]
+            groups = [len(t.class_ids) for t in targets]
+            batch = {**ultralytics_targets(targets, images), "gt_groups": groups}
         layers = [self.network.model[i] for i in self._taps]
         with captured(layers, self.features_spec, with_features) as features:
             raw = self.network.predict(self.normalised(images), batch=batch)

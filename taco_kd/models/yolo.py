@@ -31,7 +31,7 @@ LICENCE = "AGPL-3.0 through Ultralytics, which binds what you distribute or serv
 class Yolo(Detector):
     """A YOLO detector; its weights take RGB in 0..1 without mean and std, at sides that 32 divides.
 
-    One query is one cell of the three output grids, fine to coarse, row by row: (8400 at 640 px). Features are
+    One query is one cell of the three output grids, fine to coarse and row by row: 8400 at 640 px. Features are
     the outputs of the backbone, before the neck: C3 and C4 after their C3k2 or C2f block, C5 after SPPF
     (YOLOv8) or C2PSA (YOLO11).
 
@@ -135,7 +135,8 @@ def _clipped(boxes_cxcywh: Tensor, images: Tensor) -> Tensor:
     """Boxes in pixels to fractions of the image, within it."""
     height, width = images.shape[-2:]
     corners = box_convert(boxes_cxcywh, "cxcywh", "xyxy") / boxes_cxcywh.new_tensor([width, height] * 2)
-    return box_convert(corners.clamp(0, 1), "xyxy", "cxcywh")
+    clipped: Tensor = box_convert(corners.clamp(0, 1), "xyxy", "cxcywh")
+    return clipped
 
 
 def _build(class_names: Sequence[str], *, base: str, scale: str, name: str, image_size: int) -> Yolo:
