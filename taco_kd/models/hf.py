@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +32,10 @@ class HFDetector(Detector):
         """Logits and boxes of the queries that are used at inference."""
         return raw.logits, raw.pred_boxes
 
+    def training_graph(self) -> AbstractContextManager[None]:
+        """Surrounds each forward; a family whose graph in training differs from the library's changes it here."""
+        return nullcontext()
+
     def forward(
         self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
     ) -> DetectorOutput:
@@ -39,7 +43,7 @@ class HFDetector(Detector):
         labels = None
         if targets is not None:
             labels = [{"class_labels": t.class_ids, "boxes": t.boxes_cxcywh} for t in targets]
-        with self._captured(with_features) as maps:
+        with self._captured(with_features) as maps, self.training_graph():
             raw = self.network(pixel_values=self.normalised(images), labels=labels)
         logits, boxes = self.matching_part(raw)
         losses = self.loss_terms(raw) if targets is not None else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.hf import HFDetector, sum_by_prefix
+from taco_kd.models.refinement import Refinement, original_refinement
 from taco_kd.types import FeatureSpec
 
 NANO_HIDDEN_SIZES = (32, 64, 96, 128)
@@ -38,6 +40,16 @@ class RTDetr(HFDetector):
 
     family = "rtdetr"
     class_layers = ("class_embed", "enc_score_head")
+    refinement: Refinement = "detached"
+    """graph of the boxes in training; see ``taco_kd.models.refinement``"""
+
+    def training_graph(self) -> AbstractContextManager[None]:
+        if self.training and self.refinement == "original":
+            return original_refinement(self.network.model.decoder)
+        return nullcontext()
+
+    def architecture(self) -> Mapping[str, Any]:
+        return {**super().architecture(), "refinement": self.refinement}
 
     def backbone(self) -> nn.Module:
         return self.network.model.backbone  # type: ignore[no-any-return]
@@ -109,17 +121,21 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection
 
-    config = RTDetrV2Config(**architecture, num_labels=len(class_names))
+    settings = dict(architecture)
+    refinement = settings.pop("refinement", "detached")
+    config = RTDetrV2Config(**settings, num_labels=len(class_names))
     network = RTDetrV2ForObjectDetection(config)
     names = [f"C{level}" for level in range(6 - len(config.encoder_in_channels), 6)]
     levels = zip(names, config.encoder_in_channels, config.feat_strides, strict=True)
-    return RTDetr(
+    model = RTDetr(
         network,
         model_name=model_name,
         class_names=class_names,
         image_size=image_size,
         features_spec=[FeatureSpec(*level) for level in levels],
     )
+    model.refinement = refinement
+    return model
 
 
 ENTRIES = (
