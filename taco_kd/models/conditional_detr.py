@@ -20,7 +20,7 @@ from taco_kd.models.hf import (
 from taco_kd.models.rtdetr import nano_backbone_config
 
 PAPER_SIZE = 640
-"""The paper feeds teacher and student the same 640 px squares; the weights were trained on 800 to 1,333 px."""
+"""The paper feeds teacher and student the same 640 px; the weights were trained on 800 to 1,333 px."""
 
 
 class ConditionalDetr(HFDetector):

@@ -24,20 +24,32 @@ def box(*values, class_id=1):
 
 
 def perturbed(case, names=NAMES):
-    """The case's model off its initial point: fresh heads give ties between queries and zero gradients."""
+    """The case's model off its initial point, with the statistics of its batch norms measured.
+
+    Initial heads are zero and signals fade on their way, so that every query looks the same: equal scores
+    make ties, and zero weights hide missing gradients.
+    """
     torch.manual_seed(0)
     model = case.build(names)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
+        for module in model.network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.fill_(1.0)
+                module.momentum = None  # running statistics become plain means over what is seen
         for parameter in model.network.parameters():
             if parameter.requires_grad:
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+        model.train()(images(4, model))
     return model
 
 
 def images(count, model, seed=2):
+    """Coarse random patterns: pixel noise looks the same everywhere, and equal scores make ties."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, model.image_size, model.image_size, generator=generator)
+    coarse = torch.rand(count, 3, 6, 6, generator=generator)
+    side = (model.image_size, model.image_size)
+    return torch.nn.functional.interpolate(coarse, size=side, mode="bilinear").clamp(0, 1)
 
 
 @every
