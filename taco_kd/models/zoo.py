@@ -10,7 +10,17 @@ import torch
 
 from taco_kd.classes.spaces import space_or_file
 from taco_kd.errors import DataError, UsageError, one_of
-from taco_kd.models import conditional_detr, rtdetr, rtdetr_ultralytics, sources, yolo
+from taco_kd.models import (
+    conditional_detr,
+    d_fine,
+    dab_detr,
+    deformable_detr,
+    detr,
+    rtdetr,
+    rtdetr_ultralytics,
+    sources,
+    yolo,
+)
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.load_report import LoadReport
@@ -34,8 +44,17 @@ __all__ = [
 ]
 
 FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (rtdetr.FAMILY, conditional_detr.FAMILY, yolo.FAMILY, rtdetr_ultralytics.FAMILY)
+    module.FAMILY.name: module.FAMILY
+    for module in (
+        rtdetr,
+        conditional_detr,
+        detr,
+        deformable_detr,
+        dab_detr,
+        d_fine,
+        yolo,
+        rtdetr_ultralytics,
+    )
 }
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry for family in FAMILIES.values() for entry in family.entries
