@@ -138,8 +138,8 @@ def _judged(
         return report
     hint = f"; {report.hint}" if report.hint else ""
     raise MissingResourceError(
-        f"{report.line()}: less than {100 * MIN_MATCHED:.0f} % of the {what} arrived, so it is not used{hint}; "
-        "--allow-partial trains all the same"
+        f"{report.line()}: less than {100 * MIN_MATCHED:.0f} % of the {what} arrived, so it is not used{hint}"
+        "; --allow-partial trains all the same"
     )
 
 

@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from taco_kd.errors import DataError, one_of
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.hf import sum_by_prefix
 from taco_kd.models.ultralytics_forward import captured, ultralytics_targets
-from taco_kd.models.ultralytics_quiet import quiet_ultralytics
+from taco_kd.models.ultralytics_quiet import LICENCE, quiet_ultralytics
 from taco_kd.types import DetectorOutput, FeatureSpec, Targets
 
 BACKBONES = {"l": (9, (3, 7, 9)), "x": (13, (4, 10, 13))}
@@ -95,6 +95,10 @@ class RTDetrHGNet(Detector):
             losses = sum_by_prefix(terms, {"loss_class": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
         return DetectorOutput(logits[-1], boxes[-1], features, losses)
 
+    def backbone(self) -> nn.Module:
+        """The last layer of the backbone; it gives C5."""
+        return self.network.model[self._last]  # type: ignore[no-any-return]
+
     def is_backbone(self, parameter_name: str) -> bool:
         place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
         return place.isdecimal() and int(place) <= self._last
@@ -126,7 +130,8 @@ ENTRIES = tuple(
         "RT-DETR",
         partial(_build, size=size),
         640,
-        "HGNetv2 backbone; AGPL-3.0 through Ultralytics, which binds what you distribute or serve",
+        "HGNetv2 backbone, through Ultralytics",
+        licence=LICENCE,
     )
     for size in BACKBONES
 )

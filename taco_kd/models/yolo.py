@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import box_convert
 
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.nms import decode_dense, one_per_object
 from taco_kd.models.ultralytics_forward import captured, ultralytics_targets
+from taco_kd.models.ultralytics_quiet import LICENCE
 from taco_kd.models.yolo_network import (
     BACKBONES,
     YoloShape,
@@ -25,14 +26,12 @@ from taco_kd.models.yolo_network import (
 )
 from taco_kd.types import Detections, DetectorOutput, FeatureSpec, Targets
 
-LICENCE = "AGPL-3.0 through Ultralytics, which binds what you distribute or serve"
-
 
 class Yolo(Detector):
     """A YOLO detector; its weights take RGB in 0..1 without mean and std, at sides that 32 divides.
 
-    One query is one cell of the three output grids, fine to coarse and row by row: 8400 at 640 px. Features are
-    the outputs of the backbone, before the neck: C3 and C4 after their C3k2 or C2f block, C5 after SPPF
+    One query is one cell of the three output grids, fine to coarse and row by row: 8400 at 640 px. Features
+    are the outputs of the backbone, before the neck: C3 and C4 after their C3k2 or C2f block, C5 after SPPF
     (YOLOv8) or C2PSA (YOLO11).
 
     Args:
@@ -119,6 +118,10 @@ class Yolo(Detector):
             self.shape = shape
         return words
 
+    def backbone(self) -> nn.Module:
+        """The last layer of the backbone; it gives C5."""
+        return self.network.model[self._last]  # type: ignore[no-any-return]
+
     def is_backbone(self, parameter_name: str) -> bool:
         place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
         return place.isdecimal() and int(place) <= self._last
@@ -156,7 +159,8 @@ def _entry(name: str, base: str, scale: str, image_size: int, note: str) -> Mode
         {"yolo11": "YOLO11", "yolov8": "YOLOv8"}[base],
         partial(_build, base=base, scale=scale, name=name, image_size=image_size),
         image_size,
-        f"{note}; {LICENCE}",
+        note,
+        licence=LICENCE,
     )
 
 
