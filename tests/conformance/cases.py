@@ -202,7 +202,7 @@ CASES = (
     ),
     Case(
         "rtdetr-hgnetv2",
-        _tiny(rtdetr_ultralytics, {"size": "l"}),
+        _tiny(rtdetr_ultralytics, {"size": "nano"}),
         scores=ultralytics_rtdetr_scores,
         loss=ultralytics_loss,
     ),
