@@ -48,7 +48,15 @@ def class_map(config: DistillConfig, student: Sequence[str], teacher: Sequence[s
 
 def _check_pairing(config: DistillConfig, student: Detector, teacher: Detector) -> None:
     """UsageError where query i of one model cannot mean anything to query i of the other."""
-    if config.pairing == "index" and student.dense != teacher.dense:
+    if config.pairing != "index":
+        return
+    if student.dense and teacher.dense and student.image_size != teacher.image_size:
+        raise UsageError(
+            f"distill.pairing=index pairs place i with place i, and at {student.image_size} px "
+            f"{student.model_name} has others than {teacher.model_name} at {teacher.image_size} px; "
+            "use --set distill.pairing=hungarian, or one size"
+        )
+    if student.dense != teacher.dense:
         dense, other = (student, teacher) if student.dense else (teacher, student)
         raise UsageError(
             f"distill.pairing=index pairs query i with query i, but a query of {dense.model_name} is a place "

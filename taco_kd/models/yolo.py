@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import box_convert
 
+from taco_kd.errors import DataError
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.nms import decode_dense, one_per_object
@@ -114,7 +115,10 @@ class Yolo(Detector):
         if width != own:
             words.append(f"class branch made {width} channels wide, as in the source ({own} otherwise)")
         if words or shape.fused != self.shape.fused:
-            self.network = build_network(shape, len(self.class_names))
+            try:
+                self.network = build_network(shape, len(self.class_names))
+            except DataError:  # of another scale: the report of the load will say what does not fit
+                return []
             self.shape = shape
         return words
 
