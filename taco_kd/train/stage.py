@@ -22,6 +22,7 @@ from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.files import replacing
 from taco_kd.models import zoo
+from taco_kd.models.rtdetr import RTDetr
 from taco_kd.models.weights import LoadReport, save_model, weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, claim
@@ -94,6 +95,10 @@ def _build(
         backbone_from=recipe.student.backbone_from,
         seed=config.seed,
     )
+    if isinstance(student, RTDetr):
+        student.refinement = recipe.student.refinement
+    elif recipe.student.refinement != "detached":
+        raise UsageError(f"student.refinement is a setting of RT-DETR, not of {recipe.student.model}")
     distiller = None
     if recipe.teacher is not None and recipe.distill is not None:
         if recipe.teacher.weights == "packaged":
