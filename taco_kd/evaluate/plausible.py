@@ -7,9 +7,8 @@ overlaps the true boxes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 
 from taco_kd.errors import DataError
 from taco_kd.evaluate.columns import Floats, Ints, ResultColumns, index_of
@@ -53,6 +52,8 @@ def refuse_implausible(found: ResultColumns, truth: TruthColumns, *, where: str)
         )
     overlap = best_iou(boxes, image, truth.boxes_xywh, box_image)
     leaving = _leaves(boxes, sizes)
+    if len(box_image) and _leaves(truth.boxes_xywh, truth.sizes[box_image]).mean() > 0.1:
+        leaving[:] = False  # true boxes do too: the sizes of the images say nothing
     if _could_be_corners(boxes, sizes):
         corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
         telling = pairwise_iou(boxes[:, None], corners[:, None])[:, 0, 0] < 0.5  # the two readings differ
@@ -84,9 +85,9 @@ def _could_be_corners(boxes: Floats, sizes: Floats) -> bool:
     return bool((ordered & inside).mean() >= _ROWS_AGREE)
 
 
-def _leaves(boxes: Floats, sizes: Floats) -> Any:
+def _leaves(boxes: Floats, sizes: Floats) -> npt.NDArray[np.bool_]:
     """[N] boxes that end outside their image by more than a tenth of its side."""
-    return (boxes[:, :2] + boxes[:, 2:] > 1.1 * sizes + _SLACK_PX).any(axis=1)
+    return np.asarray((boxes[:, :2] + boxes[:, 2:] > 1.1 * sizes + _SLACK_PX).any(axis=1))
 
 
 def _first(found: ResultColumns, leaving: Ints, otherwise: int, where: str) -> str:

@@ -182,7 +182,7 @@ def test_results_in_the_right_convention_pass_but_for_repeats_and_bad_luck(case:
     ground_truth, predictions = case
     message = said(lambda: check_results(predictions, ground_truth, where="a"))
     # Eight rows of tall boxes at the top left can look like anything.
-    assert message is None or "empty list" in message or "[x1, y1, x2, y2]" in message
+    assert message is None or "empty list" in message or "[x1, y1, x2, y2]" in message or "leave" in message
 
 
 @settings(max_examples=25, deadline=None)
