@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from taco_kd.data.dataset import DetectionDataset
-from taco_kd.models.decode import decode
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, Split
 
@@ -18,7 +17,7 @@ MAX_DETECTIONS = 100
 
 @torch.no_grad()
 def predict(
-    model: HFDetector,
+    model: Detector,
     data: DataDir,
     split: Split,
     *,
@@ -38,7 +37,7 @@ def predict(
     place = 0
     for batch in dataset.in_order(batch_size):
         output = model(batch.images.to(device).float() / 255)
-        for found in decode(output, width=1.0, height=1.0, top_k=MAX_DETECTIONS):
+        for found in model.decode(output, width=1.0, height=1.0, top_k=MAX_DETECTIONS):
             image = dataset.images[place]
             place += 1
             boxes = found.boxes_xyxy.double()
