@@ -1,4 +1,4 @@
-"""``evaluate_predictor(...)``: any detector on a prepared dataset, its results kept in a folder of their own."""
+"""``evaluate_predictor(...)``: any detector on a prepared dataset, its results in a folder of their own."""
 
 from __future__ import annotations
 
