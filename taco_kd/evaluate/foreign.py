@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from taco_kd.environment import describe
-from taco_kd.evaluate.analysis import Analysis, analyse
 from taco_kd.evaluate.classes import ClassMatch, match_classes
-from taco_kd.evaluate.coco_metrics import EVALUATOR
 from taco_kd.evaluate.predict import LEAST_SCORE, Predictor
 from taco_kd.evaluate.predictors import fingerprint
-from taco_kd.evaluate.truth import Areas
 from taco_kd.files import read_json, write_json
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, Split, claim
 
 RECORD = "evaluation.json"
 PREDICTIONS = "predictions.json"
-ANALYSIS = "analysis.json"
 _WHAT = "evaluation"
 
 
@@ -90,31 +86,6 @@ def evaluate_predictor(
     }
     write_json(record_file, record)
     return ForeignResult(predictor.name, rows, classes, cached=False)
-
-
-def keep_analysis(out: Path, analysis: Analysis) -> None:
-    """Write ``analysis.json``: metrics, curves, confusion, calibration, errors."""
-    write_json(out / ANALYSIS, {"evaluator": EVALUATOR, **analysis.to_json()}, indent=None)
-
-
-def ap_of_known(analysis: Analysis, classes: ClassMatch) -> float | None:
-    """Mean AP over the classes with boxes that the detector knows; None if there is none."""
-    known = set(classes.known)
-    values = [c.ap for c in analysis.metrics.per_class if c.name in known and c.ap is not None]
-    return sum(values) / len(values) if values else None
-
-
-def analyse_on(
-    data: DataDir,
-    split: Split,
-    rows: list[dict[str, Any]],
-    *,
-    where: str,
-    areas: Areas = "resized",
-    confidence: float | None = None,
-) -> Analysis:
-    """:func:`analyse` on a split of a prepared dataset."""
-    return analyse(data.coco(split), rows, where=where, areas=areas, confidence=confidence)
 
 
 def _classes(value: Mapping[str, Any]) -> ClassMatch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,8 +14,9 @@ from taco_kd.errors import DataError
 from taco_kd.evaluate.analysis import Analysis, ClassAnalysis
 from taco_kd.evaluate.coco_metrics import FREQUENT_BOXES, ClassMetrics
 from taco_kd.evaluate.confusion import Confusion
+from taco_kd.evaluate.evaluation import Evaluation
 from taco_kd.evaluate.worst import WorstImage
-from taco_kd.files import write_text
+from taco_kd.files import write_json, write_text
 from taco_kd.report import formats
 from taco_kd.report.evaluation_figures import (
     confidence_figure,
@@ -200,6 +200,26 @@ def _pictures(worst: Sequence[WorstImage], images: Path | None) -> tuple[list[Pi
     return found, problem
 
 
-def page_facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts without those that are not known."""
-    return [(key, str(value)) for key, value in values.items() if value is not None]
+def write_evaluation(evaluated: Evaluation, folder: Path) -> Path:
+    """``analysis.json`` and the page ``index.html`` of one evaluation in ``folder``; returns the page."""
+    analysis, classes = evaluated.analysis, evaluated.classes
+    notes = []
+    if classes is not None and (classes.unknown or classes.left_out):
+        notes.append(classes.line(evaluated.name))
+    if evaluated.ap_of_known is not None:
+        notes.append(f"AP over the classes that it knows alone: {formats.points(evaluated.ap_of_known)}")
+    write_json(folder / "analysis.json", evaluated.to_json(), indent=None)
+    facts = [
+        ("Model", evaluated.source),
+        ("Data", evaluated.data),
+        ("Areas", analysis.metrics.area_space),
+        ("Confidence threshold", f"{analysis.confidence:.3f} ({analysis.confidence_is})"),
+    ]
+    return evaluation_page(
+        analysis,
+        folder / "index.html",
+        name=evaluated.name,
+        facts=facts,
+        notes=notes,
+        images=evaluated.images,
+    )

@@ -92,15 +92,14 @@ def pictures(data: DataDir, arms: Sequence[Arm], *, max_images: int) -> list[Pic
     chosen = spread(coco["images"], {i: len(boxes) for i, boxes in truth.items()}, max_images)
     for image in chosen:
         own = truth[int(image["id"])]
+        file = data.image_file("val", str(image["file_name"]))
         shown.append(
             Picture(
                 image_id=int(image["id"]),
                 file_name=str(image["file_name"]),
                 width=int(image["width"]),
                 height=int(image["height"]),
-                uri=jpeg_uri(
-                    data.image_file("val", str(image["file_name"])), BYTES_FOR_IMAGES // len(chosen)
-                ),
+                uri=jpeg_uri(file, BYTES_FOR_IMAGES // len(chosen)),
                 truth=[Box(_xywh(a), names.get(int(a["category_id"]), "?")) for a in own],
                 panels=[panel(arm, int(image["id"]), own, names) for arm in seen],
             )
