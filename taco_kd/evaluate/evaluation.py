@@ -109,8 +109,8 @@ def evaluate_source(
         return _results(source, options)
     if options.annotations is not None:
         raise UsageError(
-            f"{source}: --annotations goes with results files (.json); a model is run over a prepared dataset: "
-            "--data DIR"
+            f"{source}: --annotations goes with results files (.json); a model is run over a prepared "
+            "dataset: --data DIR"
         )
     if is_run(source):
         found = _run(RunDir.open(Path(source)), options, on_progress)

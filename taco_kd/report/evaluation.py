@@ -145,8 +145,8 @@ def _cautions(analysis: Analysis) -> list[str]:
         )
     if metrics.images < 1000:
         found.append(
-            f"on {metrics.images:,} images AP is uncertain by points: taco-kd compare gives the interval of a "
-            "difference"
+            f"on {metrics.images:,} images AP is uncertain by points: taco-kd compare gives the interval of "
+            "a difference"
         )
     if analysis.confidence_is == "best F1":
         found.append(
