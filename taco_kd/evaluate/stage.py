@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from taco_kd.errors import DataError
-from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
+from taco_kd.evaluate.coco_metrics import EVALUATOR, Metrics, evaluate_coco
 from taco_kd.evaluate.predict import predict
 from taco_kd.files import read_json, write_json
 from taco_kd.models import zoo
@@ -50,7 +50,7 @@ def evaluate(
     record = run.record()
     data = data or data_of(run)
     file = run.metrics_file(split)
-    key = {"weights": record["final_hash"], "data": data.content_hash}
+    key = {"weights": record["final_hash"], "data": data.content_hash, "evaluator": EVALUATOR}
     if file.is_file() and (found := read_json(file)).get("key") == key:
         return Metrics.from_json(found["metrics"], where=str(file))
     model = zoo.load(run.path)
