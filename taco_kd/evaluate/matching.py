@@ -1,198 +1,176 @@
-"""Match detections to boxes once; then average precision under any integer weights of the images is cheap.
+"""COCO's matching of detections to boxes, done once for each range of areas.
 
-A bootstrap resample is a weighting: an image drawn twice weighs 2. Shapes: T IoU thresholds, D detections of
-one class, I images, C classes, B weightings.
+The rules are those of pycocotools' ``COCOeval.evaluateImg`` (https://cocodataset.org/#detection-eval), which is
+the oracle in the tests; the overlap itself is computed by pycocotools. Here the ten thresholds go together and
+detections that overlap no box by half are not looked at again, which is nearly all of them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from pycocotools import mask
 
 from taco_kd.evaluate.inputs import CocoInput, check_coco
+from taco_kd.evaluate.weighted_ap import Bools, ClassMatches, Floats, Ints, Matches
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+__all__ = ["AREAS", "Area", "Bools", "ClassMatches", "Floats", "Ints", "Matches", "match", "match_areas"]
 
-RECALLS = np.linspace(0.0, 1.0, 101)
-"""The recall levels at which COCO reads the precision."""
+Area = Literal["all", "small", "medium", "large"]
+
+AREAS: dict[Area, tuple[float, float]] = {
+    "all": (0, 1e10),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e10),
+}
+"""COCO's ranges, both ends included, in square pixels of the ground truth's images."""
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 MAX_DETECTIONS = 100
 """Per image and class, as COCO has it."""
-
-BATCH_ELEMENTS = 1_000_000
-"""Largest temporary array of :meth:`Matches.class_ap`, in elements."""
-
-
-@dataclass(frozen=True)
-class ClassMatches:
-    """Detections of one class, highest score first; among equal scores, in the order of the image ids.
-
-    Attributes:
-        scores: [D].
-        image_index: [D] index of the image in ``Matches.image_ids``.
-        hit: [T, D] matched to a box that counts.
-        ignored: [T, D] counts neither as a hit nor as an error: matched to a crowd.
-        boxes: [I] boxes that count in each image.
-    """
-
-    scores: Floats
-    image_index: Ints
-    hit: Bools
-    ignored: Bools
-    boxes: Ints
-
-    @classmethod
-    def sort(cls, scores: Floats, image_index: Ints, hit: Bools, ignored: Bools, boxes: Ints) -> ClassMatches:
-        """From detections in the order of their images. Stable, as in COCO: order decides between ties."""
-        order = np.argsort(-scores, kind="mergesort")
-        return cls(scores[order], image_index[order], hit[:, order], ignored[:, order], boxes)
-
-
-@dataclass(frozen=True)
-class Matches:
-    """What COCO's matching found for one detector: all areas, at most 100 detections per image and class.
-
-    Attributes:
-        image_ids: ids, ascending; I of them.
-        class_names: C names in ascending order of the category ids.
-        classes: for each class its detections.
-    """
-
-    image_ids: tuple[int, ...]
-    class_names: tuple[str, ...]
-    classes: tuple[ClassMatches, ...]
-
-    def class_ap(self, weights: Ints) -> Floats:
-        """AP of each class when image i counts ``weights[:, i]`` times.
-
-        The same as COCO's AP of a dataset that holds each image so many times. (Detections of one class in
-        one image with exactly equal scores are repeated one by one, not in turns; no other order differs.)
-
-        Args:
-            weights: [B, I] counts, 0 or more.
-
-        Returns:
-            [B, C] in 0..1; NaN where the weighted images hold no box of the class.
-        """
-        counts = np.ascontiguousarray(weights.T)
-        return np.stack([_ap(each, counts) for each in self.classes], axis=1)
-
-    def ap(self, weights: Ints | None = None) -> Floats:
-        """Mean over classes of :meth:`class_ap`, [B]; without weights every image counts once.
-
-        NaN where no image with a box has a weight.
-        """
-        if weights is None:
-            weights = np.ones((1, len(self.image_ids)), dtype=np.int64)
-        per_class = self.class_ap(weights)
-        defined = np.isfinite(per_class)
-        number = defined.sum(axis=1)
-        total = np.where(defined, per_class, 0.0).sum(axis=1)
-        return np.where(number > 0, total / np.maximum(number, 1), np.nan)
-
-
-def _ap(one: ClassMatches, counts: Ints) -> Floats:
-    """AP [B] of one class for image counts [I, B].
-
-    Precision can only peak at a hit, and recall only rises there, so it is enough to look at the hits. A hit
-    that counts n times is n hits in a row, of which the last has the highest precision.
-    """
-    boxes = one.boxes @ counts
-    relevant = np.flatnonzero(one.hit.any(axis=0))
-    result = np.zeros(counts.shape[1])
-    if len(relevant):
-        end = int(relevant[-1]) + 1  # detections after the last hit change nothing
-        width = max(1, BATCH_ELEMENTS // end)
-        for start in range(0, counts.shape[1], width):
-            part = slice(start, start + width)
-            result[part] = _ap_of_hits(one, end, counts[:, part], np.maximum(boxes[part], 1))
-    return np.where(boxes > 0, result, np.nan)
-
-
-def _ap_of_hits(one: ClassMatches, end: int, counts: Ints, boxes: Ints) -> Floats:
-    copies = counts[one.image_index[:end]]  # [D, B]: how often each detection counts
-    seen = copies.cumsum(axis=0)
-    total = np.zeros(counts.shape[1])
-    for hit, ignored in zip(one.hit[:, :end], one.ignored[:, :end], strict=True):
-        at = np.flatnonzero(hit)
-        if not len(at):
-            continue
-        hits = copies[at].cumsum(axis=0)
-        detections = seen[at]
-        if ignored.any():
-            detections = detections - (copies * ignored[:, None]).cumsum(axis=0)[at]
-        precision = hits / (detections + np.spacing(1))
-        best_from_here = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        levels = np.searchsorted(RECALLS, hits / boxes, side="right")  # recall levels reached by each hit
-        total += (best_from_here * np.diff(levels, axis=0, prepend=0)).sum(axis=0)
-    return total / (len(one.hit) * len(RECALLS))
 
 
 def match(
     ground_truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, where: str = "predictions"
 ) -> Matches:
-    """Match one detector's predictions to the ground truth, by pycocotools; arguments are left unchanged.
+    """Match one detector's predictions to the boxes of all sizes; arguments are left unchanged.
+
+    Raises:
+        DataError: see :func:`taco_kd.evaluate.inputs.check_coco`.
+    """
+    return match_areas(ground_truth, predictions, ("all",), where=where)["all"]
+
+
+def match_areas(
+    ground_truth: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    areas: Sequence[Area] = tuple(AREAS),
+    *,
+    where: str = "predictions",
+) -> dict[Area, Matches]:
+    """The same for several ranges of areas: boxes of another size, and what matches them, are ignored.
 
     Raises:
         DataError: see :func:`taco_kd.evaluate.inputs.check_coco`.
     """
     coco = check_coco(ground_truth, predictions, where=where)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        evaluator = COCOeval(_index(coco.ground_truth), _index(coco.predictions), "bbox")
-        evaluator.params.areaRng = evaluator.params.areaRng[:1]
-        evaluator.params.areaRngLbl = evaluator.params.areaRngLbl[:1]
-        evaluator.params.maxDets = [MAX_DETECTIONS]
-        evaluator.evaluate()
-    thresholds = len(evaluator.params.iouThrs)
-    number = len(coco.images)
-    classes = [
-        _collect(evaluator.evalImgs[k * number : (k + 1) * number], thresholds)
-        for k in range(len(coco.categories))
-    ]
-    return Matches(coco.images, _sorted_names(coco), tuple(classes))
+    categories = sorted(coco.categories)
+    found = _classes(_Table.of(coco, "predictions"), len(categories))
+    truth = _classes(_Table.of(coco, "ground_truth"), len(categories))
+    classes = [_match_class(d, g, len(coco.images), areas) for d, g in zip(found, truth, strict=True)]
+    names = tuple(coco.categories[category] for category in categories)
+    return {area: Matches(coco.images, names, tuple(one[area] for one in classes)) for area in areas}
 
 
-def _collect(per_image: Sequence[dict[str, Any] | None], thresholds: int) -> ClassMatches:
-    """One class from pycocotools' results for each image; None is an image without detections and boxes."""
-    scores: list[Any] = [np.zeros(0)]
-    image_index: list[Any] = [np.zeros(0, dtype=np.int64)]
-    hit: list[Any] = [np.zeros((thresholds, 0), dtype=bool)]
-    ignored: list[Any] = [np.zeros((thresholds, 0), dtype=bool)]
-    boxes = np.zeros(len(per_image), dtype=np.int64)
-    for index, found in enumerate(per_image):
-        if found is None:
+@dataclass(frozen=True)
+class _Table:
+    """Boxes or detections (N) as columns, in the order of their images."""
+
+    image: Ints
+    category: Ints
+    xywh: Floats
+    area: Floats
+    score: Floats
+    crowd: Bools
+
+    @classmethod
+    def of(cls, coco: CocoInput, which: Literal["predictions", "ground_truth"]) -> _Table:
+        rows = getattr(coco, which)["annotations"]
+        image_place = {image: index for index, image in enumerate(coco.images)}
+        class_place = {category: index for index, category in enumerate(sorted(coco.categories))}
+        table = cls(
+            np.array([image_place[row["image_id"]] for row in rows], dtype=np.int64),
+            np.array([class_place[row["category_id"]] for row in rows], dtype=np.int64),
+            np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4),
+            np.array([row["area"] for row in rows], dtype=np.float64),
+            np.array([row.get("score", 0.0) for row in rows], dtype=np.float64),
+            np.array([row["iscrowd"] for row in rows], dtype=bool),
+        )
+        return table.take(np.argsort(table.image, kind="stable"))
+
+    def take(self, rows: Ints) -> _Table:
+        return _Table(
+            self.image[rows],
+            self.category[rows],
+            self.xywh[rows],
+            self.area[rows],
+            self.score[rows],
+            self.crowd[rows],
+        )
+
+
+def _classes(table: _Table, number: int) -> list[_Table]:
+    return [table.take(np.flatnonzero(table.category == index)) for index in range(number)]
+
+
+def _match_class(
+    found: _Table, truth: _Table, images: int, areas: Sequence[Area]
+) -> dict[Area, ClassMatches]:
+    """Detections of one class against its boxes."""
+    found = found.take(_best_of_each_image(found))
+    inside = {area: _inside(found, area) for area in areas}
+    counted = {area: _inside(truth, area) & ~truth.crowd for area in areas}
+    hit = {area: np.zeros((len(IOU_THRESHOLDS), len(found.image)), dtype=bool) for area in areas}
+    ignored = {area: np.repeat(~inside[area][None], len(IOU_THRESHOLDS), axis=0) for area in areas}
+    for image in np.intersect1d(truth.image, found.image):
+        first, end = np.searchsorted(found.image, [image, image + 1])
+        start, stop = np.searchsorted(truth.image, [image, image + 1])
+        boxes = slice(start, stop)
+        overlap = mask.iou(found.xywh[first:end], truth.xywh[boxes], truth.crowd[boxes].astype(np.uint8))
+        near = np.flatnonzero(overlap.max(axis=1) >= IOU_THRESHOLDS[0])
+        if not len(near):
             continue
-        ignore = np.asarray(found["dtIgnore"], dtype=bool)
-        scores.append(np.asarray(found["dtScores"], dtype=float))
-        image_index.append(np.full(len(found["dtScores"]), index))
-        hit.append((found["dtMatches"] > 0) & ~ignore)
-        ignored.append(ignore)
-        boxes[index] = np.count_nonzero(np.asarray(found["gtIgnore"]) == 0)
-    return ClassMatches.sort(
-        np.concatenate(scores),
-        np.concatenate(image_index),
-        np.concatenate(hit, axis=1),
-        np.concatenate(ignored, axis=1),
-        boxes,
-    )
+        for area in areas:
+            good = counted[area][boxes]
+            to = _greedy(overlap[near], good, truth.crowd[boxes])
+            hit[area][:, first + near] = (to >= 0) & good[to]
+            ignored[area][:, first + near] = np.where(to >= 0, ~good[to], ignored[area][:, first + near])
+    return {
+        area: ClassMatches.sort(
+            found.score,
+            found.image,
+            hit[area],
+            ignored[area],
+            np.bincount(truth.image[counted[area]], minlength=images).astype(np.int64),
+        )
+        for area in areas
+    }
 
 
-def _index(dataset: dict[str, Any]) -> Any:
-    coco = COCO()
-    coco.dataset = dataset
-    coco.createIndex()
-    return coco
+def _best_of_each_image(found: _Table) -> Ints:
+    """The best detections of each image, highest score first; stable, as in COCO."""
+    order = np.lexsort((-found.score, found.image))
+    image = found.image[order]
+    rank = np.arange(len(image)) - np.searchsorted(image, image)
+    return order[rank < MAX_DETECTIONS]
 
 
-def _sorted_names(coco: CocoInput) -> tuple[str, ...]:
-    return tuple(coco.categories[category] for category in sorted(coco.categories))
+def _inside(table: _Table, area: Area) -> Bools:
+    low, high = AREAS[area]
+    return np.asarray((table.area >= low) & (table.area <= high))
+
+
+def _greedy(overlap: Floats, counted: Bools, crowd: Bools) -> Ints:
+    """The box [T, D] each detection takes, -1 for none; overlap [D, G], highest score first.
+
+    A detection takes the free box that it overlaps most, one that counts before one that does not; of
+    equals the last. A crowd is never used up.
+    """
+    levels = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)[:, None]
+    free = np.ones((len(levels), len(counted)), dtype=bool)
+    taken = np.full((len(levels), len(overlap)), -1)
+    every = np.arange(len(levels))
+    for place, row in enumerate(overlap):
+        possible = free & (row >= levels)
+        first_choice = possible & counted
+        possible = np.where(first_choice.any(axis=1, keepdims=True), first_choice, possible)
+        value = np.where(possible, row, -1.0)
+        best = value.shape[1] - 1 - np.argmax(value[:, ::-1], axis=1)
+        taken[:, place] = np.where(value[every, best] >= 0, best, -1)
+        free[every, best] &= (value[every, best] < 0) | crowd[best]
+    return taken

@@ -82,6 +82,25 @@ def oracle(
     ground_truth: dict[str, Any], predictions: list[dict[str, Any]]
 ) -> tuple[list[Any], dict[int, Any]]:
     """pycocotools' nine first summary numbers, and AP by category id; None for its -1."""
+    evaluator = _pycocotools(ground_truth, predictions)
+    per_class = evaluator.eval["precision"][:, :, :, 0, -1].mean(axis=(0, 1))
+
+    def defined(value: float) -> float | None:
+        return None if value == -1 else float(value)
+
+    by_category = dict(zip(evaluator.params.catIds, map(defined, per_class), strict=True))
+    return [defined(value) for value in evaluator.stats[:9]], by_category
+
+
+def oracle_areas(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """pycocotools' AP of each class in ascending order of the ids, for each range of areas; NaN for its -1."""
+    evaluator = _pycocotools(ground_truth, predictions)
+    per_class = evaluator.eval["precision"][:, :, :, :, -1].mean(axis=(0, 1))
+    per_class[per_class < 0] = np.nan
+    return {area: per_class[:, index].tolist() for index, area in enumerate(evaluator.params.areaRngLbl)}
+
+
+def _pycocotools(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> Any:
     truth, found = copy.deepcopy(ground_truth), copy.deepcopy(predictions)
     for annotation in truth["annotations"]:
         annotation["id"] += 1  # 0 means "not matched" to pycocotools
@@ -99,13 +118,7 @@ def oracle(
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    per_class = evaluator.eval["precision"][:, :, :, 0, -1].mean(axis=(0, 1))
-
-    def defined(value: float) -> float | None:
-        return None if value == -1 else float(value)
-
-    by_category = dict(zip(evaluator.params.catIds, map(defined, per_class), strict=True))
-    return [defined(value) for value in evaluator.stats[:9]], by_category
+    return evaluator
 
 
 def scenes(images: int, classes: int = 3, *, seed: int = 0) -> dict[str, Any]:
