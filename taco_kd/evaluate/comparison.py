@@ -3,56 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from taco_kd.errors import UsageError
+from taco_kd.evaluate.arms import ArmOfRuns, arms_of
+from taco_kd.evaluate.breakdown import Part, classes, sizes
 from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
-from taco_kd.evaluate.comparable import common_dataset, confounders, predictions_of
+from taco_kd.evaluate.comparable import (
+    common_dataset,
+    confounders_of_arms,
+    predictions_of,
+    require_same_evaluation,
+)
+from taco_kd.evaluate.groups import group_images
 from taco_kd.evaluate.inputs import parse
-from taco_kd.evaluate.intervals import Interval, PairedInterval, bootstrap_paired, swap_test
-from taco_kd.evaluate.matching import match
-from taco_kd.evaluate.verdict import Outcome, caveat, in_words, outcome
+from taco_kd.evaluate.intervals import Interval, Method, interval_of
+from taco_kd.evaluate.matching import Area, Matches, match_areas
+from taco_kd.evaluate.mean_metrics import mean_metrics
+from taco_kd.evaluate.multiplicity import holm
+from taco_kd.evaluate.power import Plan, plan, rate_of
+from taco_kd.evaluate.resampling import ArmValues, Draws, contrast, each_image_alone, evaluate_arm
+from taco_kd.evaluate.swap import pairs_of, swap_test
+from taco_kd.evaluate.verdict import Outcome, caveat, in_words, outcome, plan_in_words
 from taco_kd.progress import Tick
 from taco_kd.runs import RunDir, Split
+
+Rows = Sequence[Mapping[str, Any]]
+Predictions = Rows | Mapping[int, Rows] | Mapping[str, Rows]
+"""COCO results of one detector; or of one for each training seed, by the seed, or by a name where the seed is
+not known. Arms with the same seeds are paired seed by seed."""
+
+
+@dataclass(frozen=True)
+class SeedAP:
+    """One run of an arm: its training seed or name, and its AP."""
+
+    name: str
+    ap: float
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One detector: its metrics, and the interval of its AP alone."""
+    """One detector: its metrics (means over its training seeds), and the interval of its AP alone."""
 
     name: str
     metrics: Metrics
     ap: Interval
+    seeds: tuple[SeedAP, ...] = ()
 
 
 @dataclass(frozen=True)
 class Difference:
-    """AP of ``name`` minus AP of the reference (0.01 is one AP point), and the verdict."""
+    """AP of ``name`` minus AP of ``reference`` (0.01 is one AP point), and the verdict.
+
+    Attributes:
+        p_value: of no difference; with several seeds the larger of ``p_swap`` and ``p_seeds``.
+        p_adjusted: the same after Holm's correction; equal where one difference is tested.
+        p_swap: of the swap test, which holds for these training seeds.
+        p_seeds: of a t-test on the standard error over images and seeds; None with one seed each.
+        sizes: small, medium and large boxes; ``per_class`` each class. Exploratory: not corrected for their
+            number.
+        plan: what it takes to find a difference of the size that was asked for.
+    """
 
     name: str
     interval: Interval
     p_value: float
     outcome: Outcome
     words: str
+    reference: str = ""
+    p_adjusted: float | None = None
+    p_swap: float | None = None
+    p_seeds: float | None = None
+    sizes: tuple[Part, ...] = ()
+    per_class: tuple[Part, ...] = ()
+    plan: Plan | None = None
+    plan_words: str | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Detectors on the same images, each against the first.
+    """Detectors on the same images, each against the first (or each against each).
 
     Attributes:
         reference: name of the first arm.
         arms: all detectors, the reference first.
-        differences: one for each arm but the reference, in the same order.
+        differences: one for each arm but the reference, in the same order; or one for each pair.
         images: validation images.
         boxes: boxes in them that are not crowds.
         resamples: bootstrap resamples, and as many swaps.
         seed: of the resamples and swaps.
         confounders: what else differs between the runs and may be the cause of a difference.
         caveat: what the intervals do not cover; always to be shown with them.
+        groups: groups of images that were resampled as wholes, or None; ``group_by`` says what they are.
+        correction: how p-values were adjusted for several differences.
+        notes: what was done that was not asked for, such as runs taken as seeds of one arm.
     """
 
     reference: str
@@ -64,6 +113,10 @@ class Comparison:
     seed: int
     confounders: tuple[str, ...]
     caveat: str
+    groups: int | None = None
+    group_by: str | None = None
+    correction: str = "Holm"
+    notes: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -80,104 +133,266 @@ class Comparison:
         return parse(TypeAdapter(cls), value, where)
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """One arm with all that is computed of it once: K seeds."""
+
+    name: str
+    keys: tuple[int | str, ...]
+    metrics: tuple[Metrics, ...]
+    matches: tuple[Mapping[Area, Matches], ...]
+
+    def paired_with(self, other: _Measured) -> bool:
+        """Whether seed k is the same training seed in both."""
+        return self.keys == other.keys and len(self.keys) > 1 and all(isinstance(k, int) for k in self.keys)
+
+
 def compare_predictions(
     ground_truth: Mapping[str, Any],
-    arms: Mapping[str, Sequence[Mapping[str, Any]]],
+    arms: Mapping[str, Predictions],
     *,
     resamples: int = 1000,
     seed: int = 0,
+    group_by: str | None = None,
+    interval: Method = "bca",
+    all_pairs: bool = False,
+    plan_for: float | None = None,
     on_progress: Tick | None = None,
 ) -> Comparison:
     """Compare the predictions of several detectors; the first is the reference.
 
     Args:
         ground_truth: COCO dictionary.
-        arms: COCO results of each detector by its name.
+        arms: COCO results of each detector by its name; of an arm with several training seeds a dictionary
+            of them by seed, see :data:`Predictions`.
+        group_by: images that belong together are resampled and swapped together; see
+            :func:`taco_kd.evaluate.groups.group_images`.
+        interval: which ends are reported; both are in the result.
+        all_pairs: each against each instead of each against the first.
+        plan_for: also plan for a true difference of this size, in AP (0.01 is one AP point).
 
     Raises:
-        UsageError: fewer than two arms, or too few resamples.
-        DataError: see :func:`taco_kd.evaluate.inputs.check_coco` and ``bootstrap_paired``.
+        UsageError: fewer than two arms, too few resamples, an unknown grouping, a plan for nothing.
+        DataError: see :func:`taco_kd.evaluate.inputs.check_coco`; a single image or group, or no boxes.
     """
     if len(arms) < 2:
         raise UsageError(f"{len(arms)} model: a comparison needs at least 2")
-    reference, *others = arms
-    total = len(others) * (2 * (resamples + 1) + len(ground_truth.get("images", ())))
+    if plan_for is not None and not 0 < plan_for <= 1:
+        raise UsageError(f"plan for {100 * plan_for:g} AP points: must be above 0 and at most 100")
+    measured = [_measure(ground_truth, name, found, on_progress) for name, found in arms.items()]
+    first = measured[0].matches[0]["all"]
+    groups = None if group_by is None else group_images(ground_truth, group_by)
+    of_image = each_image_alone(len(first.image_ids)) if groups is None else groups.of_image
+    draws = Draws.make(of_image, resamples=resamples, seed=seed)
+    pairs = list(combinations(range(len(measured)), 2))
+    if not all_pairs:
+        pairs = [(0, index) for index in range(1, len(measured))]
 
-    def tick(start: int) -> Tick | None:
-        if on_progress is None:
-            return None
-        report = on_progress
-        return lambda done, total_of_stage, note="": report(start + done, total, note)
-
-    metrics, matches = {}, {}
-    for name, predictions in arms.items():
-        if on_progress is not None:
-            on_progress(0, total, f"matching {name}")
-        metrics[name] = evaluate_coco(ground_truth, predictions, where=f"predictions of {name}")
-        matches[name] = match(ground_truth, predictions, where=f"predictions of {name}")
-
-    alone: dict[str, Interval] = {}
+    progress = _Progress(measured, pairs, draws, on_progress)
+    values = [
+        evaluate_arm(each.matches, draws, on_progress=progress.next(), note=f"bootstrap {each.name}")
+        for each in measured
+    ]
     differences = []
-    images, boxes = metrics[reference].images, metrics[reference].boxes
-    for index, name in enumerate(others):
-        start = index * total // len(others)
-        pair = matches[reference], matches[name]
-        paired = bootstrap_paired(*pair, resamples=resamples, seed=seed, on_progress=tick(start))
-        swaps_from = start + 1 + resamples + images
-        p_value = swap_test(*pair, swaps=resamples, seed=seed, on_progress=tick(swaps_from))
-        alone |= {reference: paired.a, name: paired.b}
-        differences.append(_difference(name, reference, paired, p_value))
+    for a, b in pairs:
+        ours, theirs = measured[a], measured[b]
+        p_swap = swap_test(
+            [each["all"] for each in ours.matches],
+            [each["all"] for each in theirs.matches],
+            swaps=resamples,
+            seed=seed,
+            groups=of_image,
+            paired=ours.paired_with(theirs),
+            on_progress=progress.next(),
+        )
+        differences.append(_difference(ours, theirs, values[a], values[b], draws, p_swap, interval, plan_for))
+    seeds = [len(each.keys) for each in measured]
     return Comparison(
-        reference=reference,
-        arms=tuple(Arm(name, metrics[name], alone[name]) for name in arms),
-        differences=tuple(differences),
-        images=images,
-        boxes=boxes,
+        reference=measured[0].name,
+        arms=tuple(_arm(each, own, draws, interval) for each, own in zip(measured, values, strict=True)),
+        differences=_adjusted(differences, images=len(first.image_ids)),
+        images=measured[0].metrics[0].images,
+        boxes=measured[0].metrics[0].boxes,
         resamples=resamples,
         seed=seed,
         confounders=(),
-        caveat=caveat(images=images, differences=len(others)),
+        caveat=caveat(
+            images=len(first.image_ids),
+            differences=len(pairs),
+            seeds=seeds,
+            paired=all(measured[a].paired_with(measured[b]) for a, b in pairs),
+            groups=None if groups is None else groups.number,
+            group_source=group_by or "",
+        ),
+        groups=None if groups is None else groups.number,
+        group_by=group_by,
     )
 
 
 def compare_runs(
-    runs: Sequence[RunDir],
+    runs: Sequence[RunDir] | Sequence[ArmOfRuns],
     *,
     split: Split = "val",
     resamples: int = 1000,
     seed: int = 0,
+    group_seeds: bool = True,
+    group_by: str | None = None,
+    interval: Method = "bca",
+    all_pairs: bool = False,
+    plan_for: float | None = None,
     on_progress: Tick | None = None,
 ) -> Comparison:
     """Compare finished, evaluated runs on their dataset; the first is the reference.
 
+    Args:
+        runs: runs; those that differ in the training seed only become one arm. Or arms that were put
+            together by hand.
+        group_seeds: false takes every run by itself.
+        group_by: and the rest: see :func:`compare_predictions`.
+
     Raises:
-        UsageError: fewer than two runs, or too few resamples.
-        DataError: a run has no predictions on this split, the runs used different data, or their dataset
-            is gone or has changed.
+        UsageError: fewer than two arms, or too few resamples.
+        DataError: a run has no predictions on this split, the runs used different data or were evaluated
+            differently, or their dataset is gone or has changed.
     """
-    records = [run.record() for run in runs]
-    if len({run.path.resolve() for run in runs}) < len(runs):
-        raise UsageError("a run is given twice: compare different runs")
-    unique = len({run.name for run in runs}) == len(runs)
-    names = [run.name if unique else str(run.path) for run in runs]
-    arms = {name: predictions_of(run, split) for name, run in zip(names, runs, strict=True)}
-    ground_truth = common_dataset(runs, records).coco(split)
+    arms = [each for each in runs if isinstance(each, ArmOfRuns)]
+    if not arms:
+        arms = arms_of([each for each in runs if isinstance(each, RunDir)], group_seeds=group_seeds)
+    members = [run for arm in arms for run in arm.runs]
+    require_same_evaluation(members, split)
+    predictions: dict[str, Predictions] = {}
+    for arm in arms:
+        found = [predictions_of(run, split) for run in arm.runs]
+        predictions[arm.name] = found[0] if len(found) == 1 else dict(zip(arm.keys(), found, strict=True))  # type: ignore[assignment]
+    ground_truth = common_dataset(members, [record for arm in arms for record in arm.records]).coco(split)
     comparison = compare_predictions(
-        ground_truth, arms, resamples=resamples, seed=seed, on_progress=on_progress
+        ground_truth,
+        predictions,
+        resamples=resamples,
+        seed=seed,
+        group_by=group_by,
+        interval=interval,
+        all_pairs=all_pairs,
+        plan_for=plan_for,
+        on_progress=on_progress,
     )
-    found = [
-        line
-        for name, record in zip(names[1:], records[1:], strict=True)
-        for line in confounders(names[0], records[0], name, record)
-    ]
-    return replace(comparison, confounders=tuple(found))
+    found = [line for arm in arms[1:] for line in confounders_of_arms(arms[0], arm)]
+    notes = [arm.line() for arm in arms if len(arm.runs) > 1]
+    return replace(comparison, confounders=tuple(found), notes=tuple(notes))
 
 
-def _difference(name: str, reference: str, paired: PairedInterval, p_value: float) -> Difference:
-    return Difference(
-        name=name,
-        interval=paired.difference,
-        p_value=p_value,
-        outcome=outcome(paired.difference, p_value),
-        words=in_words(name, reference, paired.difference, p_value, paired.images),
+class _Progress:
+    """One bar over all stages: each is told its share of the whole."""
+
+    def __init__(
+        self,
+        measured: Sequence[_Measured],
+        pairs: Sequence[tuple[int, int]],
+        draws: Draws,
+        on_progress: Tick | None,
+    ) -> None:
+        self.report = on_progress
+        rows, subsets = len(draws.weights), 2 * draws.subsets
+        self.work = [len(m.matches) * (len(m.matches[0]) * (rows - subsets) + subsets) for m in measured]
+        for a, b in pairs:
+            number = len(
+                pairs_of(
+                    measured[a].matches, measured[b].matches, paired=measured[a].paired_with(measured[b])
+                )
+            )
+            self.work.append(number * (1 + draws.resamples))
+        self.stage = 0
+
+    def next(self) -> Tick | None:
+        """For the next stage."""
+        start, share, total = sum(self.work[: self.stage]), self.work[self.stage], sum(self.work)
+        self.stage += 1
+        if self.report is None:
+            return None
+        report = self.report
+        return lambda done, of, note="": report(start + done * share // of, total, note)
+
+
+def _measure(
+    ground_truth: Mapping[str, Any], name: str, predictions: Predictions, on_progress: Tick | None
+) -> _Measured:
+    several: Mapping[Any, Rows] = predictions if isinstance(predictions, Mapping) else {name: predictions}
+    if not several:
+        raise UsageError(f"{name}: an arm without predictions")
+    metrics, matches = [], []
+    for key, rows in several.items():
+        if on_progress is not None:
+            on_progress(0, 1, f"matching {name}")
+        where = f"predictions of {name}" + (f" (seed {key})" if len(several) > 1 else "")
+        metrics.append(evaluate_coco(ground_truth, rows, where=where))
+        matches.append(match_areas(ground_truth, rows, where=where))
+    return _Measured(name, tuple(several), tuple(metrics), tuple(matches))
+
+
+def _arm(one: _Measured, values: ArmValues, draws: Draws, method: Method) -> Arm:
+    alone = values.ap()
+    seeds = tuple(SeedAP(str(key), float(ap)) for key, ap in zip(one.keys, alone[:, 0], strict=True))
+    return Arm(
+        one.name,
+        mean_metrics(one.metrics),
+        interval_of([alone], draws, method=method),
+        seeds if len(seeds) > 1 else (),
     )
+
+
+def _difference(
+    a: _Measured,
+    b: _Measured,
+    of_a: ArmValues,
+    of_b: ArmValues,
+    draws: Draws,
+    p_swap: float,
+    method: Method,
+    plan_for: float | None,
+) -> tuple[Difference, Any]:
+    """Without its verdict, which has to wait for the other p-values; and the rate its error falls at."""
+    paired = a.paired_with(b)
+    parts = contrast(of_a.ap(), of_b.ap(), paired=paired)
+    found = interval_of(parts, draws, method=method)
+    rate = rate_of(parts, draws)
+    seeds = max(len(a.keys), len(b.keys))
+    p_seeds = found.p_value if seeds > 1 else None
+    images = len(a.matches[0]["all"].image_ids)
+    planned = None
+    if plan_for is not None:
+        planned = plan(plan_for, found, images=images, seeds=seeds, rate=rate)
+    names = a.matches[0]["all"].class_names
+    difference = Difference(
+        name=b.name,
+        interval=found,
+        p_value=p_swap if p_seeds is None else max(p_swap, p_seeds),
+        outcome="not distinguishable",
+        words="",
+        reference=a.name,
+        p_swap=p_swap,
+        p_seeds=p_seeds,
+        sizes=sizes(of_a, of_b, draws, images, paired=paired, method=method),
+        per_class=classes(of_a, of_b, names, draws, paired=paired, method=method),
+        plan=planned,
+        plan_words=None if planned is None else plan_in_words(planned),
+    )
+    return difference, rate
+
+
+def _adjusted(found: Sequence[tuple[Difference, Any]], *, images: int) -> tuple[Difference, ...]:
+    """With adjusted p-values and the verdicts that follow from them."""
+    adjusted = holm([difference.p_value for difference, _ in found])
+    finished = []
+    for (difference, rate), p_adjusted in zip(found, adjusted, strict=True):
+        words = in_words(
+            difference.name,
+            difference.reference,
+            difference.interval,
+            difference.p_value,
+            images,
+            p_adjusted=p_adjusted if len(found) > 1 else None,
+            rate=rate,
+        )
+        verdict = outcome(difference.interval, p_adjusted)
+        finished.append(replace(difference, p_adjusted=p_adjusted, outcome=verdict, words=words))
+    return tuple(finished)
