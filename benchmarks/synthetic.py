@@ -1,7 +1,7 @@
 """Synthetic validation sets with TACO's imbalance, and synthetic detectors of any skill on any ground truth.
 
-A detector here is a rule that turns true boxes into detections: it misses, misplaces, misnames and invents some.
-What makes two detectors comparable to real ones is kept: classes and images differ in difficulty, both detectors
+A detector here is a rule that turns true boxes into detections: it misses, misplaces, misnames and invents
+some. What matters for a comparison is as with real ones: classes and images differ in difficulty, two detectors
 find the same boxes hard, and rare classes are found less often.
 """
 
@@ -20,8 +20,62 @@ Json = dict[str, Any]
 SIDE = 640
 
 TACO_BOXES = (
-    *(667, 517, 451, 285, 273, 260, 229, 209, 157, 138, 112, 104, 104, 99, 93, 82, 80, 77, 67, 64, 62, 61, 50),
-    *(45, 42, 39, 38, 37, 34, 31, 30, 29, 27, 20, 15, 13, 12, 12, 11, 10, 10, 9, 8, 7, 7, 6, 6, 6, 6, 5, 5, 4),
+    *(
+        667,
+        517,
+        451,
+        285,
+        273,
+        260,
+        229,
+        209,
+        157,
+        138,
+        112,
+        104,
+        104,
+        99,
+        93,
+        82,
+        80,
+        77,
+        67,
+        64,
+        62,
+        61,
+        50,
+    ),
+    *(
+        45,
+        42,
+        39,
+        38,
+        37,
+        34,
+        31,
+        30,
+        29,
+        27,
+        20,
+        15,
+        13,
+        12,
+        12,
+        11,
+        10,
+        10,
+        9,
+        8,
+        7,
+        7,
+        6,
+        6,
+        6,
+        6,
+        5,
+        5,
+        4,
+    ),
     *(4, 4, 3, 3, 2, 2, 1),
 )
 """Boxes of each class in TACO's 1,500 images, in descending order (arXiv:2003.06975)."""
@@ -43,11 +97,15 @@ def scenes(images: int, *, seed: int, class_boxes: tuple[int, ...] = TACO_BOXES)
     xy = rng.random((len(image), 2)) * (SIDE - wh)
     boxes = np.concatenate([xy, wh], axis=1).round(2)
     return {
-        "images": [{"id": i, "file_name": f"{i:06d}.jpg", "width": SIDE, "height": SIDE} for i in range(images)],
+        "images": [
+            {"id": i, "file_name": f"{i:06d}.jpg", "width": SIDE, "height": SIDE} for i in range(images)
+        ],
         "categories": [{"id": c, "name": f"class {c:02d}"} for c in range(len(share))],
         "annotations": [
             {"id": n, "image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-            for n, (i, c, box) in enumerate(zip(image.tolist(), category.tolist(), boxes.tolist(), strict=True))
+            for n, (i, c, box) in enumerate(
+                zip(image.tolist(), category.tolist(), boxes.tolist(), strict=True)
+            )
         ],
     }
 
@@ -102,7 +160,9 @@ def detect(ground_truth: Mapping[str, Any], detector: Detector, *, seed: int, wo
     named = np.where(right, category, own.choice(len(ids), len(rows), p=_even(share)))
     jitter = 0.02 + 0.12 * _sigmoid(-logit)
     shift = own.normal(0, 1, (len(rows), 4)) * jitter[:, None]
-    moved = np.concatenate([box[:, :2] + shift[:, :2] * box[:, 2:], box[:, 2:] * np.exp(shift[:, 2:])], axis=1)
+    moved = np.concatenate(
+        [box[:, :2] + shift[:, :2] * box[:, 2:], box[:, 2:] * np.exp(shift[:, 2:])], axis=1
+    )
     score = _sigmoid(0.8 * logit - 0.6 + own.normal(0, 0.8, len(rows)))
 
     extra = own.poisson(detector.clutter, len(image_ids))

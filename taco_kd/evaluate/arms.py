@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os.path
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -135,4 +134,9 @@ def _names(groups: Sequence[Sequence[RunDir]], records: Sequence[Mapping[str, An
 
 def _shared(names: Sequence[str]) -> str:
     """What names have in common at their beginning, without a trailing ``-seed``."""
-    return re.sub(r"[-_. ]*(seed|s)?[-_. ]*$", "", os.path.commonprefix(list(names)))
+    same = 0
+    for letters in zip(*names, strict=False):
+        if len(set(letters)) > 1:
+            break
+        same += 1
+    return re.sub(r"[-_. ]*(seed|s)?[-_. ]*$", "", names[0][:same])

@@ -1,4 +1,4 @@
-"""The difference of two arms class by class and size by size: where it comes from, as far as that can be told."""
+"""The difference of two arms class by class and size by size: where it comes from, if that can be told."""
 
 from __future__ import annotations
 

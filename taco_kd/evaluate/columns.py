@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -51,10 +50,9 @@ class ResultColumns:
         return cls(image_ids, category_ids, boxes_xywh, score)
 
 
-def fields(rows: Sequence[Mapping[str, Any]], *names: str) -> list[tuple[Any, ...]]:
-    """One tuple of values a name; KeyError or TypeError where a row lacks it or is no mapping."""
-    found = list(map(itemgetter(*names), rows))
-    return list(zip(*found, strict=True)) if found else [()] * len(names)
+def fields(rows: Sequence[Mapping[str, Any]], *names: str) -> list[list[Any]]:
+    """One list of values a name; KeyError or TypeError where a row lacks it or is no mapping."""
+    return [[row[name] for row in rows] for name in names]
 
 
 def ints(values: Sequence[Any]) -> Ints | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from taco_kd.errors import DataError
 from taco_kd.evaluate.arms import HARMLESS, ArmOfRuns
-from taco_kd.evaluate.evaluator import EVALUATOR
+from taco_kd.evaluate.coco_metrics import EVALUATOR
 from taco_kd.files import read_json
 from taco_kd.runs import DataDir, RunDir, Split
 
@@ -67,8 +67,8 @@ def common_dataset(runs: Sequence[RunDir], records: Sequence[Mapping[str, Any]])
         sizes.append(record["data"].get("image_size"))
         if sizes[-1] != sizes[0] and None not in sizes:
             raise DataError(
-                f"{runs[0].path} and {run.path} used images prepared at {sizes[0]} and {sizes[-1]} pixels: boxes, "
-                "and what is small, medium or large, differ; train both on one dataset"
+                f"{runs[0].path} and {run.path} used images prepared at {sizes[0]} and {sizes[-1]} pixels: "
+                "boxes, and what is small, medium or large, differ; train both on one dataset"
             )
         if hashes[-1] != hashes[0]:
             raise DataError(
@@ -96,21 +96,21 @@ def require_same_evaluation(runs: Sequence[RunDir], split: Split) -> None:
         file = run.metrics_file(split)
         if not file.is_file():
             continue
-        record = read_json(file)
-        key, metrics = (record.get(part) or {} for part in ("key", "metrics"))
+        metrics = read_json(file).get("metrics") or {}
         found = {
-            "by": ("evaluated by", key.get("evaluator")),
-            "areas": ("box areas in", metrics.get("area_space")),
+            "evaluated by": metrics.get("evaluator") or None,
+            "box areas in": metrics.get("area_space"),
         }
         if first is None:
             first = run, found
             continue
-        for what, (label, value) in found.items():
-            theirs = first[1][what][1]
+        for label, value in found.items():
+            theirs = first[1][label]
             if value != theirs and None not in (value, theirs):
                 raise DataError(
-                    f"{first[0].path} and {run.path} were evaluated differently ({label} {theirs} and {value}): "
-                    f"evaluate both again, now with {EVALUATOR}: taco-kd evaluate {first[0].path} {run.path}"
+                    f"{first[0].path} and {run.path} were evaluated differently ({label} {theirs} and "
+                    f"{value}); evaluate both again (now: {EVALUATOR}): taco-kd evaluate {first[0].path} "
+                    f"{run.path}"
                 )
 
 

@@ -10,30 +10,34 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from taco_kd.errors import UsageError
+from taco_kd.evaluate.accumulate import accumulate
 from taco_kd.evaluate.arms import ArmOfRuns, arms_of
 from taco_kd.evaluate.breakdown import Part, classes, sizes
-from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
+from taco_kd.evaluate.coco_metrics import Metrics, summarise
 from taco_kd.evaluate.comparable import (
     common_dataset,
     confounders_of_arms,
     predictions_of,
     require_same_evaluation,
 )
+from taco_kd.evaluate.greedy import match_greedily
 from taco_kd.evaluate.groups import group_images
-from taco_kd.evaluate.inputs import parse
+from taco_kd.evaluate.inputs import check_coco, parse
 from taco_kd.evaluate.intervals import Interval, Method, interval_of
-from taco_kd.evaluate.matching import Area, Matches, match_areas
+from taco_kd.evaluate.matching import Area, matches_of
 from taco_kd.evaluate.mean_metrics import mean_metrics
 from taco_kd.evaluate.multiplicity import holm
 from taco_kd.evaluate.power import Plan, plan, rate_of
 from taco_kd.evaluate.resampling import ArmValues, Draws, contrast, each_image_alone, evaluate_arm
-from taco_kd.evaluate.swap import pairs_of, swap_test
+from taco_kd.evaluate.swap import swap_test
+from taco_kd.evaluate.truth import Areas
 from taco_kd.evaluate.verdict import Outcome, caveat, in_words, outcome, plan_in_words
+from taco_kd.evaluate.weighted_ap import Matches
 from taco_kd.progress import Tick
 from taco_kd.runs import RunDir, Split
 
 Rows = Sequence[Mapping[str, Any]]
-Predictions = Rows | Mapping[int, Rows] | Mapping[str, Rows]
+Predictions = Rows | Mapping[int | str, Rows]
 """COCO results of one detector; or of one for each training seed, by the seed, or by a name where the seed is
 not known. Arms with the same seeds are paired seed by seed."""
 
@@ -146,6 +150,10 @@ class _Measured:
         """Whether seed k is the same training seed in both."""
         return self.keys == other.keys and len(self.keys) > 1 and all(isinstance(k, int) for k in self.keys)
 
+    def pairs_with(self, other: _Measured) -> int:
+        """Pairs of seeds that the swap test goes through."""
+        return len(self.keys) * (1 if self.paired_with(other) else len(other.keys))
+
 
 def compare_predictions(
     ground_truth: Mapping[str, Any],
@@ -154,6 +162,7 @@ def compare_predictions(
     resamples: int = 1000,
     seed: int = 0,
     group_by: str | None = None,
+    areas: Areas = "resized",
     interval: Method = "bca",
     all_pairs: bool = False,
     plan_for: float | None = None,
@@ -167,6 +176,7 @@ def compare_predictions(
             of them by seed, see :data:`Predictions`.
         group_by: images that belong together are resampled and swapped together; see
             :func:`taco_kd.evaluate.groups.group_images`.
+        areas: small, medium and large by pixels of the images, or of the ``original`` photos.
         interval: which ends are reported; both are in the result.
         all_pairs: each against each instead of each against the first.
         plan_for: also plan for a true difference of this size, in AP (0.01 is one AP point).
@@ -179,7 +189,7 @@ def compare_predictions(
         raise UsageError(f"{len(arms)} model: a comparison needs at least 2")
     if plan_for is not None and not 0 < plan_for <= 1:
         raise UsageError(f"plan for {100 * plan_for:g} AP points: must be above 0 and at most 100")
-    measured = [_measure(ground_truth, name, found, on_progress) for name, found in arms.items()]
+    measured = [_measure(ground_truth, name, found, areas, on_progress) for name, found in arms.items()]
     first = measured[0].matches[0]["all"]
     groups = None if group_by is None else group_images(ground_truth, group_by)
     of_image = each_image_alone(len(first.image_ids)) if groups is None else groups.of_image
@@ -237,6 +247,7 @@ def compare_runs(
     seed: int = 0,
     group_seeds: bool = True,
     group_by: str | None = None,
+    areas: Areas = "resized",
     interval: Method = "bca",
     all_pairs: bool = False,
     plan_for: float | None = None,
@@ -262,8 +273,8 @@ def compare_runs(
     require_same_evaluation(members, split)
     predictions: dict[str, Predictions] = {}
     for arm in arms:
-        found = [predictions_of(run, split) for run in arm.runs]
-        predictions[arm.name] = found[0] if len(found) == 1 else dict(zip(arm.keys(), found, strict=True))  # type: ignore[assignment]
+        of_runs = [predictions_of(run, split) for run in arm.runs]
+        predictions[arm.name] = dict(zip(arm.keys(), of_runs, strict=True))
     ground_truth = common_dataset(members, [record for arm in arms for record in arm.records]).coco(split)
     comparison = compare_predictions(
         ground_truth,
@@ -271,6 +282,7 @@ def compare_runs(
         resamples=resamples,
         seed=seed,
         group_by=group_by,
+        areas=areas,
         interval=interval,
         all_pairs=all_pairs,
         plan_for=plan_for,
@@ -295,12 +307,7 @@ class _Progress:
         rows, subsets = len(draws.weights), 2 * draws.subsets
         self.work = [len(m.matches) * (len(m.matches[0]) * (rows - subsets) + subsets) for m in measured]
         for a, b in pairs:
-            number = len(
-                pairs_of(
-                    measured[a].matches, measured[b].matches, paired=measured[a].paired_with(measured[b])
-                )
-            )
-            self.work.append(number * (1 + draws.resamples))
+            self.work.append(measured[a].pairs_with(measured[b]) * (1 + draws.resamples))
         self.stage = 0
 
     def next(self) -> Tick | None:
@@ -314,7 +321,11 @@ class _Progress:
 
 
 def _measure(
-    ground_truth: Mapping[str, Any], name: str, predictions: Predictions, on_progress: Tick | None
+    ground_truth: Mapping[str, Any],
+    name: str,
+    predictions: Predictions,
+    areas: Areas,
+    on_progress: Tick | None,
 ) -> _Measured:
     several: Mapping[Any, Rows] = predictions if isinstance(predictions, Mapping) else {name: predictions}
     if not several:
@@ -324,8 +335,10 @@ def _measure(
         if on_progress is not None:
             on_progress(0, 1, f"matching {name}")
         where = f"predictions of {name}" + (f" (seed {key})" if len(several) > 1 else "")
-        metrics.append(evaluate_coco(ground_truth, rows, where=where))
-        matches.append(match_areas(ground_truth, rows, where=where))
+        coco = check_coco(ground_truth, rows, where=where, areas=areas)
+        matched = match_greedily(coco)
+        metrics.append(summarise(coco, matched, accumulate(matched)))
+        matches.append(matches_of(coco, matched))
     return _Measured(name, tuple(several), tuple(metrics), tuple(matches))
 
 

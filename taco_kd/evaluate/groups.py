@@ -41,8 +41,8 @@ def group_images(ground_truth: Mapping[str, Any], by: str) -> Groups:
 
     Args:
         by: the name of a key in every image record (``scene``); or a prefix of folder names: ``batch`` finds
-            ``batch_3`` in ``batch_3/000010.jpg`` (of ``original_file_name`` if there is one); or the path of a
-            ``.json`` or ``.csv`` file that gives a group to each image id or file name.
+            ``batch_3`` in ``batch_3/000010.jpg`` (of ``original_file_name`` if there is one); or the path of
+            a ``.json`` or ``.csv`` file that gives a group to each image id or file name.
 
     Raises:
         UsageError: neither a key, nor a folder, nor such a file.
@@ -75,7 +75,7 @@ def _from_folders(images: Sequence[Mapping[str, Any]], prefix: str) -> list[str]
         if found is None:
             keys = sorted(set(images[0]) - {"id", "file_name", "width", "height", *_FILE_KEYS})
             raise UsageError(
-                f"--group-by {prefix}: not a key of the image records ({', '.join(keys) or 'no others there'}), "
+                f"--group-by {prefix}: not a key of the image records ({', '.join(keys) or 'none'}), "
                 f"and no folder {prefix}* in the file name {name!r}; or give a .json or .csv file"
             )
         labels.append(found.group(1))

@@ -1,11 +1,11 @@
 """95 % bootstrap intervals of an average precision, or of a difference, over images and training seeds.
 
 What is estimated is the AP to be expected on validation sets *of this size*, drawn like this one. Two things
-about AP make the textbook bootstrap fail on a set with rare classes (docs/compare.md, with measured coverage):
+about AP make the textbook bootstrap fail on a set with rare classes (measured coverage: docs/compare.md):
 
-- a class with one box is missing from 37 % of the resamples and moves their mean, so resamples are recentred on
-  the estimate; the shift is reported as ``bias``;
-- of a class with m boxes the bootstrap sees (m - 1) / m of the variance, while the jackknife, which is biased the
+- a class with one box is missing from 37 % of the resamples and moves their mean, so resamples are recentred
+  on the estimate; the shift is reported as ``bias``;
+- of a class with m boxes the bootstrap sees (m - 1) / m of the variance, while the jackknife, biased the
   other way (Efron and Stein, "The Jackknife Estimate of Variance", Annals of Statistics 9, 1981), sees
   m / (m - 1) of it. Resamples are scaled to the mean of both variances.
 

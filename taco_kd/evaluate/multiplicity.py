@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the same order; a test at level alpha of each keeps all errors together below alpha.
+    """Adjusted p-values, in the same order: held against alpha, the chance of any error is at most alpha.
 
     S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6
     (1979). It holds whatever the dependence between the tests, such as a common reference.

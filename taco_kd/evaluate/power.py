@@ -1,9 +1,10 @@
-"""How many images, or training seeds, a comparison needs: planned from the errors measured on the set at hand.
+"""How many images, or training seeds, a comparison needs, from the errors measured on the set at hand.
 
-A two-sided 5 % test finds a true difference d with 80 % power where d = (1.96 + 0.84) standard errors. How the
-error falls with the number of images has two bounds. If the classes stay as frequent as they are here, it falls with
-the square root. But AP is a mean over the classes that occur, and a larger set brings in new rare classes with
-errors of their own, so on imbalanced data the error falls more slowly: the rate is measured on parts of the set.
+A two-sided 5 % test finds a true difference d with 80 % power where d = (1.96 + 0.84) standard errors. How
+the error falls with the number of images has two bounds. As long as the classes are those that occur here, it
+falls with the square root. But AP is a mean over the classes that occur, and a larger set brings in new rare
+classes with errors of their own, so on imbalanced data it falls more slowly: that rate is measured on parts of
+the set.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _STEPS = (0.5, 1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class Rate:
-    """How the standard error falls: with the number of images to the power ``-measured``; 0.5 is the square root."""
+    """The standard error falls with the number of images to the power ``-measured``; 0.5 is a square root."""
 
     measured: float
     from_subsets: bool
@@ -75,7 +76,7 @@ class Plan:
 
 
 def rate_of(parts: Sequence[Floats], draws: Draws) -> Rate:
-    """The rate at which the error of the sum of ``parts`` [K, R] falls, from sets of 1/8 and 1/2 of the images.
+    """The rate at which the error of the sum of ``parts`` [K, R] falls, from sets of 1/8 and 1/2 of the size.
 
     Sets drawn without replacement out of n scatter less than independent ones, by 1 - m / n in variance.
     """
@@ -146,7 +147,7 @@ def images_for(difference: float, found: Interval, images: int, rate: float) -> 
     ratio = (found.image_error or found.standard_error) / math.sqrt(wanted)
     if math.log(max(ratio, 1e-9)) / rate > math.log(FEASIBLE_IMAGES / images):
         return None
-    return max(2, math.ceil(images * ratio ** (1 / rate)))
+    return max(2, math.ceil(images * float(ratio ** (1 / rate))))
 
 
 def _seeds_for(difference: float, found: Interval, seeds: int) -> int | None:

@@ -1,8 +1,8 @@
 """The swap test: if two detectors were equally good, it would not matter which of them saw an image.
 
-A permutation test for paired observations (Fisher's sign-flip test; for scores that rank across the whole set, as
-AP does, the score is computed anew for every exchange: Noreen, "Computer-Intensive Methods for Testing
-Hypotheses", 1989, approximate randomisation).
+A permutation test for pairs (Fisher's sign flips). For scores that rank across the whole set, as AP does, the
+score is computed anew for every exchange: approximate randomisation (Noreen, "Computer-Intensive Methods for
+Testing Hypotheses", 1989).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def swap_test(
     def difference(rows: Ints) -> Floats:
         swapped = rows[:, groups]
         from_a = np.stack([1 - swapped, swapped], axis=2).reshape(len(swapped), -1)
-        return np.mean([each.ap(1 - from_a) - each.ap(from_a) for each in mixed], axis=0)
+        return np.asarray(np.mean([each.ap(1 - from_a) - each.ap(from_a) for each in mixed], axis=0))
 
     differences = np.abs(in_batches(difference, by_group, on_progress, "swap test"))
     as_large = np.count_nonzero(differences[1:] >= differences[0] - 1e-12)

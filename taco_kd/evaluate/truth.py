@@ -118,7 +118,7 @@ def _read(value: Any) -> tuple[TruthColumns, Ints] | None:
     """The columns and the ids of the annotations; None where anything is unusual or wrong."""
     try:
         images, categories, boxes = (list(value[key]) for key in ("images", "categories", "annotations"))
-        (image_id, _) = fields(images, "id", "id")
+        (image_id,) = fields(images, "id")
         category_id, names = fields(categories, "id", "name")
         columns = fields(boxes, "id", "image_id", "category_id", "bbox")
         crowd, areas = [box.get("iscrowd", 0) for box in boxes], [box.get("area") for box in boxes]
@@ -145,7 +145,7 @@ def _read(value: Any) -> tuple[TruthColumns, Ints] | None:
         sizes=sizes[order],
         originals=originals[order],
         category_ids=tuple(category_ids.tolist()),
-        names=names,
+        names=tuple(names),
         box_image_ids=box_image_ids,
         box_category_ids=box_category_ids,
         boxes_xywh=boxes_xywh,

@@ -42,8 +42,8 @@ def caveat(
         sentences.append(f"On {images} images the intervals are a rough guide at best.")
     if differences > 1:
         sentences.append(
-            f"{differences} differences are tested: verdicts use p-values adjusted by Holm's method; the intervals "
-            "are for each difference by itself."
+            f"{differences} differences are tested: verdicts use p-values adjusted by Holm's method; the "
+            "intervals are for each difference by itself."
         )
     return " ".join(sentences)
 

@@ -86,14 +86,15 @@ class _Hits:
             row = np.searchsorted(self.places, at)
             return csr_matrix((np.ones(len(at)), (row, one.image_index[at])), shape=shape)
 
-        self.detections = between(~one.ignored.all(axis=0))
+        everywhere = np.asarray(one.ignored.all(axis=0))
+        self.detections = between(~everywhere)
         self.rows: list[Ints] = []
         self.images: list[Ints] = []
         self.ignored: list[Any] = []
         for hit, ignored in zip(one.hit, one.ignored, strict=True):
             self.rows.append(np.searchsorted(self.places, np.flatnonzero(hit)))
             self.images.append(one.image_index[hit])
-            only_here = ignored & ~one.ignored.all(axis=0)
+            only_here = ignored & ~everywhere
             self.ignored.append(between(only_here) if only_here[:end].any() else None)
 
     def ap(self, counts: Floats, boxes: Floats) -> Floats:

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taco_kd.evaluate.coco_metrics import evaluate_coco
-from taco_kd.evaluate.matching import AREAS, match, match_areas
+from taco_kd.evaluate.greedy import match_greedily
+from taco_kd.evaluate.inputs import check_coco
+from taco_kd.evaluate.matching import AREAS, match, matches_of
 
 
 def repeated(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], counts: dict[int, int]) -> Any:
@@ -50,7 +52,8 @@ def test_unit_weights_are_coco_ap(case: Any) -> None:
 def test_each_range_of_areas_is_coco_ap(case: Any) -> None:
     ground_truth, predictions = case
     expected = oracle_areas(ground_truth, predictions)  # {area: AP of each class}
-    found = match_areas(ground_truth, predictions)
+    coco = check_coco(ground_truth, predictions)
+    found = matches_of(coco, match_greedily(coco))
     assert list(found) == list(AREAS) == list(expected)
     for area, matches in found.items():
         ones = np.ones((1, len(matches.image_ids)), dtype=np.int64)
