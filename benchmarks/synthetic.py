@@ -1,8 +1,8 @@
 """Synthetic validation sets with TACO's imbalance, and synthetic detectors of any skill on any ground truth.
 
 A detector here is a rule that turns true boxes into detections: it misses, misplaces, misnames and invents
-some. What matters for a comparison is as with real ones: classes and images differ in difficulty, two detectors
-find the same boxes hard, and rare classes are found less often.
+some. What matters for a comparison is as with real ones: classes and images differ in difficulty, two
+detectors find the same boxes hard, and rare classes are found less often.
 """
 
 from __future__ import annotations

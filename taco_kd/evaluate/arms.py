@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from taco_kd.errors import UsageError
@@ -49,14 +50,17 @@ class ArmOfRuns:
         return f"{self.name}: one arm of {len(self.runs)} training seeds: {members}"
 
 
-def arms_of(runs: Sequence[RunDir], *, group_seeds: bool = True) -> list[ArmOfRuns]:
+def arms_of(runs: Sequence[RunDir], *, group_seeds: bool = True, alone: bool = True) -> list[ArmOfRuns]:
     """The arms in the order of their first runs.
 
     Runs are grouped where their records say that recipe, initial files, teacher, data and steps are the same
     and each has a training seed of its own. Two runs of the same seed are left alone: they are repetitions.
 
+    Args:
+        alone: there is nothing else to compare with, so that a single arm is an error.
+
     Raises:
-        UsageError: a run is given twice.
+        UsageError: a run is given twice, or all runs are one arm.
     """
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise UsageError("a run is given twice: compare different runs")
@@ -68,7 +72,7 @@ def arms_of(runs: Sequence[RunDir], *, group_seeds: bool = True) -> list[ArmOfRu
     for found in groups.values():
         seeds = {seed_of(records[index]) for index in found}
         members += [found] if len(seeds) == len(found) and None not in seeds else [[index] for index in found]
-    if group_seeds and len(members) == 1 and len(runs) > 1:
+    if alone and len(members) == 1 and len(runs) > 1:
         raise UsageError(
             f"{', '.join(run.name for run in runs)} differ in the training seed only: they are one arm, with "
             "nothing to compare it with; add --no-group-seeds to compare them one by one"
@@ -84,6 +88,23 @@ def arms_of(runs: Sequence[RunDir], *, group_seeds: bool = True) -> list[ArmOfRu
 def named_arm(name: str, runs: Sequence[RunDir]) -> ArmOfRuns:
     """The arm a user put together."""
     return ArmOfRuns(name, *_by_seed(list(runs), [run.record() for run in runs]))
+
+
+def parse_arm(text: str) -> tuple[str, tuple[Path, ...]]:
+    """``NAME=PATH,PATH`` taken apart.
+
+    Raises:
+        UsageError: it is written in another way, or a path comes twice.
+    """
+    name, equals, paths = text.partition("=")
+    members = tuple(Path(path.strip()) for path in paths.split(",") if path.strip())
+    if not equals or not name.strip() or not members:
+        raise UsageError(
+            f"--arm {text!r}: write it as NAME=PATH or NAME=PATH,PATH (one path a training seed)"
+        )
+    if len({member.resolve() for member in members}) < len(members):
+        raise UsageError(f"--arm {text}: a path is given twice: training seeds are different runs")
+    return name.strip(), members
 
 
 def seed_of(record: Mapping[str, Any]) -> int | None:

@@ -1,164 +1,54 @@
-"""Compare detectors on the same images: difference in AP, interval, p-value, verdict, and what spoils it."""
+"""Compare arms made of runs, of results files of any tool, or of both; the first is the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from taco_kd.errors import UsageError
-from taco_kd.evaluate.accumulate import accumulate
 from taco_kd.evaluate.arms import ArmOfRuns, arms_of
-from taco_kd.evaluate.breakdown import Part, classes, sizes
-from taco_kd.evaluate.coco_metrics import Metrics, summarise
 from taco_kd.evaluate.comparable import (
     common_dataset,
     confounders_of_arms,
     predictions_of,
     require_same_evaluation,
+    require_same_truth,
 )
-from taco_kd.evaluate.greedy import match_greedily
-from taco_kd.evaluate.groups import group_images
-from taco_kd.evaluate.inputs import check_coco, parse
-from taco_kd.evaluate.intervals import Interval, Method, interval_of
-from taco_kd.evaluate.matching import Area, matches_of
-from taco_kd.evaluate.mean_metrics import mean_metrics
-from taco_kd.evaluate.multiplicity import holm
-from taco_kd.evaluate.power import Plan, plan, rate_of
-from taco_kd.evaluate.resampling import ArmValues, Draws, contrast, each_image_alone, evaluate_arm
-from taco_kd.evaluate.swap import swap_test
+from taco_kd.evaluate.comparison_record import Arm, Comparison, Difference
+from taco_kd.evaluate.intervals import Method
+from taco_kd.evaluate.pairwise import Predictions, compare_predictions
+from taco_kd.evaluate.results_file import read_results
 from taco_kd.evaluate.truth import Areas
-from taco_kd.evaluate.verdict import Outcome, caveat, in_words, outcome, plan_in_words
-from taco_kd.evaluate.weighted_ap import Matches
 from taco_kd.progress import Tick
 from taco_kd.runs import RunDir, Split
 
-Rows = Sequence[Mapping[str, Any]]
-Predictions = Rows | Mapping[int | str, Rows]
-"""COCO results of one detector; or of one for each training seed, by the seed, or by a name where the seed is
-not known. Arms with the same seeds are paired seed by seed."""
+__all__ = [
+    "Arm",
+    "ArmOfFiles",
+    "Comparison",
+    "Difference",
+    "Predictions",
+    "compare_arms",
+    "compare_predictions",
+    "compare_runs",
+]
 
 
 @dataclass(frozen=True)
-class SeedAP:
-    """One run of an arm: its training seed or name, and its AP."""
+class ArmOfFiles:
+    """COCO results files of one detector: one, or one for each training seed (which seed is not known)."""
 
     name: str
-    ap: float
+    files: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One detector: its metrics (means over its training seeds), and the interval of its AP alone."""
-
-    name: str
-    metrics: Metrics
-    ap: Interval
-    seeds: tuple[SeedAP, ...] = ()
-
-
-@dataclass(frozen=True)
-class Difference:
-    """AP of ``name`` minus AP of ``reference`` (0.01 is one AP point), and the verdict.
-
-    Attributes:
-        p_value: of no difference; with several seeds the larger of ``p_swap`` and ``p_seeds``.
-        p_adjusted: the same after Holm's correction; equal where one difference is tested.
-        p_swap: of the swap test, which holds for these training seeds.
-        p_seeds: of a t-test on the standard error over images and seeds; None with one seed each.
-        sizes: small, medium and large boxes; ``per_class`` each class. Exploratory: not corrected for their
-            number.
-        plan: what it takes to find a difference of the size that was asked for.
-    """
-
-    name: str
-    interval: Interval
-    p_value: float
-    outcome: Outcome
-    words: str
-    reference: str = ""
-    p_adjusted: float | None = None
-    p_swap: float | None = None
-    p_seeds: float | None = None
-    sizes: tuple[Part, ...] = ()
-    per_class: tuple[Part, ...] = ()
-    plan: Plan | None = None
-    plan_words: str | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Detectors on the same images, each against the first (or each against each).
-
-    Attributes:
-        reference: name of the first arm.
-        arms: all detectors, the reference first.
-        differences: one for each arm but the reference, in the same order; or one for each pair.
-        images: validation images.
-        boxes: boxes in them that are not crowds.
-        resamples: bootstrap resamples, and as many swaps.
-        seed: of the resamples and swaps.
-        confounders: what else differs between the runs and may be the cause of a difference.
-        caveat: what the intervals do not cover; always to be shown with them.
-        groups: groups of images that were resampled as wholes, or None; ``group_by`` says what they are.
-        correction: how p-values were adjusted for several differences.
-        notes: what was done that was not asked for, such as runs taken as seeds of one arm.
-    """
-
-    reference: str
-    arms: tuple[Arm, ...]
-    differences: tuple[Difference, ...]
-    images: int
-    boxes: int
-    resamples: int
-    seed: int
-    confounders: tuple[str, ...]
-    caveat: str
-    groups: int | None = None
-    group_by: str | None = None
-    correction: str = "Holm"
-    notes: tuple[str, ...] = field(default=())
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        value: dict[str, Any] = TypeAdapter(Comparison).dump_python(self, mode="json")
-        return value
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], *, where: str = "comparison") -> Comparison:
-        """What :meth:`to_json` wrote.
-
-        Raises:
-            DataError: a key is missing or has another type; names ``where``.
-        """
-        return parse(TypeAdapter(cls), value, where)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One arm with all that is computed of it once: K seeds."""
-
-    name: str
-    keys: tuple[int | str, ...]
-    metrics: tuple[Metrics, ...]
-    matches: tuple[Mapping[Area, Matches], ...]
-
-    def paired_with(self, other: _Measured) -> bool:
-        """Whether seed k is the same training seed in both."""
-        return self.keys == other.keys and len(self.keys) > 1 and all(isinstance(k, int) for k in self.keys)
-
-    def pairs_with(self, other: _Measured) -> int:
-        """Pairs of seeds that the swap test goes through."""
-        return len(self.keys) * (1 if self.paired_with(other) else len(other.keys))
-
-
-def compare_predictions(
-    ground_truth: Mapping[str, Any],
-    arms: Mapping[str, Predictions],
+def compare_arms(
+    arms: Sequence[ArmOfRuns | ArmOfFiles],
+    ground_truth: Mapping[str, Any] | None = None,
     *,
+    split: Split = "val",
     resamples: int = 1000,
     seed: int = 0,
     group_by: str | None = None,
@@ -168,79 +58,56 @@ def compare_predictions(
     plan_for: float | None = None,
     on_progress: Tick | None = None,
 ) -> Comparison:
-    """Compare the predictions of several detectors; the first is the reference.
+    """Compare arms; the first is the reference.
 
     Args:
-        ground_truth: COCO dictionary.
-        arms: COCO results of each detector by its name; of an arm with several training seeds a dictionary
-            of them by seed, see :data:`Predictions`.
-        group_by: images that belong together are resampled and swapped together; see
-            :func:`taco_kd.evaluate.groups.group_images`.
-        areas: small, medium and large by pixels of the images, or of the ``original`` photos.
-        interval: which ends are reported; both are in the result.
-        all_pairs: each against each instead of each against the first.
-        plan_for: also plan for a true difference of this size, in AP (0.01 is one AP point).
+        ground_truth: COCO dictionary; of runs, by default that of their dataset.
+        group_by: and the rest: see :func:`taco_kd.evaluate.pairwise.compare_predictions`.
 
     Raises:
-        UsageError: fewer than two arms, too few resamples, an unknown grouping, a plan for nothing.
-        DataError: see :func:`taco_kd.evaluate.inputs.check_coco`; a single image or group, or no boxes.
+        UsageError: fewer than two arms, two of one name, or files and no ground truth.
+        DataError: runs that cannot be compared (see ``compare_runs``), a file that cannot be read, or a
+            ground truth that is not that of the runs.
     """
-    if len(arms) < 2:
-        raise UsageError(f"{len(arms)} model: a comparison needs at least 2")
-    if plan_for is not None and not 0 < plan_for <= 1:
-        raise UsageError(f"plan for {100 * plan_for:g} AP points: must be above 0 and at most 100")
-    measured = [_measure(ground_truth, name, found, areas, on_progress) for name, found in arms.items()]
-    first = measured[0].matches[0]["all"]
-    groups = None if group_by is None else group_images(ground_truth, group_by)
-    of_image = each_image_alone(len(first.image_ids)) if groups is None else groups.of_image
-    draws = Draws.make(of_image, resamples=resamples, seed=seed)
-    pairs = list(combinations(range(len(measured)), 2))
-    if not all_pairs:
-        pairs = [(0, index) for index in range(1, len(measured))]
-
-    progress = _Progress(measured, pairs, draws, on_progress)
-    values = [
-        evaluate_arm(each.matches, draws, on_progress=progress.next(), note=f"bootstrap {each.name}")
-        for each in measured
-    ]
-    differences = []
-    for a, b in pairs:
-        ours, theirs = measured[a], measured[b]
-        p_swap = swap_test(
-            [each["all"] for each in ours.matches],
-            [each["all"] for each in theirs.matches],
-            swaps=resamples,
-            seed=seed,
-            groups=of_image,
-            paired=ours.paired_with(theirs),
-            on_progress=progress.next(),
-        )
-        differences.append(_difference(ours, theirs, values[a], values[b], draws, p_swap, interval, plan_for))
-    seeds = [len(each.keys) for each in measured]
-    return Comparison(
-        reference=measured[0].name,
-        arms=tuple(_arm(each, own, draws, interval) for each, own in zip(measured, values, strict=True)),
-        differences=_adjusted(differences, images=len(first.image_ids)),
-        images=measured[0].metrics[0].images,
-        boxes=measured[0].metrics[0].boxes,
+    names = [arm.name for arm in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two arms are called {name!r}: give each a name with --arm NAME=PATH")
+    of_runs = [arm for arm in arms if isinstance(arm, ArmOfRuns)]
+    runs = [run for arm in of_runs for run in arm.runs]
+    if runs:
+        require_same_evaluation(runs, split)
+        data = common_dataset(runs, [record for arm in of_runs for record in arm.records])
+        theirs = data.coco(split)
+        if ground_truth is None:
+            ground_truth = theirs
+        require_same_truth(ground_truth, theirs, where=f"the {split} split of {data.path}")
+    if ground_truth is None:
+        raise UsageError("results files say nothing of the truth: add --annotations GROUND_TRUTH.json")
+    predictions: dict[str, Predictions] = {}
+    for arm in arms:
+        if isinstance(arm, ArmOfRuns):
+            found = [predictions_of(run, split) for run in arm.runs]
+            predictions[arm.name] = dict(zip(arm.keys(), found, strict=True))
+        else:
+            predictions[arm.name] = {str(file): read_results(file, ground_truth) for file in arm.files}
+    comparison = compare_predictions(
+        ground_truth,
+        predictions,
         resamples=resamples,
         seed=seed,
-        confounders=(),
-        caveat=caveat(
-            images=len(first.image_ids),
-            differences=len(pairs),
-            seeds=seeds,
-            paired=all(measured[a].paired_with(measured[b]) for a, b in pairs),
-            groups=None if groups is None else groups.number,
-            group_source=group_by or "",
-        ),
-        groups=None if groups is None else groups.number,
         group_by=group_by,
+        areas=areas,
+        interval=interval,
+        all_pairs=all_pairs,
+        plan_for=plan_for,
+        on_progress=on_progress,
     )
+    return replace(comparison, confounders=tuple(_confounders(arms)), notes=tuple(_notes(arms)))
 
 
 def compare_runs(
-    runs: Sequence[RunDir] | Sequence[ArmOfRuns],
+    runs: Sequence[RunDir],
     *,
     split: Split = "val",
     resamples: int = 1000,
@@ -256,29 +123,17 @@ def compare_runs(
     """Compare finished, evaluated runs on their dataset; the first is the reference.
 
     Args:
-        runs: runs; those that differ in the training seed only become one arm. Or arms that were put
-            together by hand.
-        group_seeds: false takes every run by itself.
-        group_by: and the rest: see :func:`compare_predictions`.
+        group_seeds: runs that differ in the training seed only become one arm; false takes each by itself.
+        group_by: and the rest: see :func:`taco_kd.evaluate.pairwise.compare_predictions`.
 
     Raises:
         UsageError: fewer than two arms, or too few resamples.
         DataError: a run has no predictions on this split, the runs used different data or were evaluated
             differently, or their dataset is gone or has changed.
     """
-    arms = [each for each in runs if isinstance(each, ArmOfRuns)]
-    if not arms:
-        arms = arms_of([each for each in runs if isinstance(each, RunDir)], group_seeds=group_seeds)
-    members = [run for arm in arms for run in arm.runs]
-    require_same_evaluation(members, split)
-    predictions: dict[str, Predictions] = {}
-    for arm in arms:
-        of_runs = [predictions_of(run, split) for run in arm.runs]
-        predictions[arm.name] = dict(zip(arm.keys(), of_runs, strict=True))
-    ground_truth = common_dataset(members, [record for arm in arms for record in arm.records]).coco(split)
-    comparison = compare_predictions(
-        ground_truth,
-        predictions,
+    return compare_arms(
+        arms_of(runs, group_seeds=group_seeds),
+        split=split,
         resamples=resamples,
         seed=seed,
         group_by=group_by,
@@ -288,124 +143,31 @@ def compare_runs(
         plan_for=plan_for,
         on_progress=on_progress,
     )
-    found = [line for arm in arms[1:] for line in confounders_of_arms(arms[0], arm)]
-    notes = [arm.line() for arm in arms if len(arm.runs) > 1]
-    return replace(comparison, confounders=tuple(found), notes=tuple(notes))
 
 
-class _Progress:
-    """One bar over all stages: each is told its share of the whole."""
-
-    def __init__(
-        self,
-        measured: Sequence[_Measured],
-        pairs: Sequence[tuple[int, int]],
-        draws: Draws,
-        on_progress: Tick | None,
-    ) -> None:
-        self.report = on_progress
-        rows, subsets = len(draws.weights), 2 * draws.subsets
-        self.work = [len(m.matches) * (len(m.matches[0]) * (rows - subsets) + subsets) for m in measured]
-        for a, b in pairs:
-            self.work.append(measured[a].pairs_with(measured[b]) * (1 + draws.resamples))
-        self.stage = 0
-
-    def next(self) -> Tick | None:
-        """For the next stage."""
-        start, share, total = sum(self.work[: self.stage]), self.work[self.stage], sum(self.work)
-        self.stage += 1
-        if self.report is None:
-            return None
-        report = self.report
-        return lambda done, of, note="": report(start + done * share // of, total, note)
-
-
-def _measure(
-    ground_truth: Mapping[str, Any],
-    name: str,
-    predictions: Predictions,
-    areas: Areas,
-    on_progress: Tick | None,
-) -> _Measured:
-    several: Mapping[Any, Rows] = predictions if isinstance(predictions, Mapping) else {name: predictions}
-    if not several:
-        raise UsageError(f"{name}: an arm without predictions")
-    metrics, matches = [], []
-    for key, rows in several.items():
-        if on_progress is not None:
-            on_progress(0, 1, f"matching {name}")
-        where = f"predictions of {name}" + (f" (seed {key})" if len(several) > 1 else "")
-        coco = check_coco(ground_truth, rows, where=where, areas=areas)
-        matched = match_greedily(coco)
-        metrics.append(summarise(coco, matched, accumulate(matched)))
-        matches.append(matches_of(coco, matched))
-    return _Measured(name, tuple(several), tuple(metrics), tuple(matches))
-
-
-def _arm(one: _Measured, values: ArmValues, draws: Draws, method: Method) -> Arm:
-    alone = values.ap()
-    seeds = tuple(SeedAP(str(key), float(ap)) for key, ap in zip(one.keys, alone[:, 0], strict=True))
-    return Arm(
-        one.name,
-        mean_metrics(one.metrics),
-        interval_of([alone], draws, method=method),
-        seeds if len(seeds) > 1 else (),
-    )
-
-
-def _difference(
-    a: _Measured,
-    b: _Measured,
-    of_a: ArmValues,
-    of_b: ArmValues,
-    draws: Draws,
-    p_swap: float,
-    method: Method,
-    plan_for: float | None,
-) -> tuple[Difference, Any]:
-    """Without its verdict, which has to wait for the other p-values; and the rate its error falls at."""
-    paired = a.paired_with(b)
-    parts = contrast(of_a.ap(), of_b.ap(), paired=paired)
-    found = interval_of(parts, draws, method=method)
-    rate = rate_of(parts, draws)
-    seeds = max(len(a.keys), len(b.keys))
-    p_seeds = found.p_value if seeds > 1 else None
-    images = len(a.matches[0]["all"].image_ids)
-    planned = None
-    if plan_for is not None:
-        planned = plan(plan_for, found, images=images, seeds=seeds, rate=rate)
-    names = a.matches[0]["all"].class_names
-    difference = Difference(
-        name=b.name,
-        interval=found,
-        p_value=p_swap if p_seeds is None else max(p_swap, p_seeds),
-        outcome="not distinguishable",
-        words="",
-        reference=a.name,
-        p_swap=p_swap,
-        p_seeds=p_seeds,
-        sizes=sizes(of_a, of_b, draws, images, paired=paired, method=method),
-        per_class=classes(of_a, of_b, names, draws, paired=paired, method=method),
-        plan=planned,
-        plan_words=None if planned is None else plan_in_words(planned),
-    )
-    return difference, rate
-
-
-def _adjusted(found: Sequence[tuple[Difference, Any]], *, images: int) -> tuple[Difference, ...]:
-    """With adjusted p-values and the verdicts that follow from them."""
-    adjusted = holm([difference.p_value for difference, _ in found])
-    finished = []
-    for (difference, rate), p_adjusted in zip(found, adjusted, strict=True):
-        words = in_words(
-            difference.name,
-            difference.reference,
-            difference.interval,
-            difference.p_value,
-            images,
-            p_adjusted=p_adjusted if len(found) > 1 else None,
-            rate=rate,
+def _confounders(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
+    """Against the reference; of files nothing is known, which is said once."""
+    found = []
+    reference, *others = arms
+    if isinstance(reference, ArmOfRuns):
+        for arm in others:
+            if isinstance(arm, ArmOfRuns):
+                found += confounders_of_arms(reference, arm)
+    unknown = [arm.name for arm in arms if isinstance(arm, ArmOfFiles)]
+    if unknown:
+        found.append(
+            f"how {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} trained is not recorded in "
+            "results files: initial weights, data, steps and augmentation may differ"
         )
-        verdict = outcome(difference.interval, p_adjusted)
-        finished.append(replace(difference, p_adjusted=p_adjusted, outcome=verdict, words=words))
-    return tuple(finished)
+    return found
+
+
+def _notes(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
+    lines = []
+    for arm in arms:
+        if isinstance(arm, ArmOfRuns) and len(arm.runs) > 1:
+            lines.append(arm.line())
+        elif isinstance(arm, ArmOfFiles) and len(arm.files) > 1:
+            files = ", ".join(file.name for file in arm.files)
+            lines.append(f"{arm.name}: one arm of {len(arm.files)} training seeds: {files}")
+    return lines

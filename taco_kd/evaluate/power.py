@@ -3,8 +3,8 @@
 A two-sided 5 % test finds a true difference d with 80 % power where d = (1.96 + 0.84) standard errors. How
 the error falls with the number of images has two bounds. As long as the classes are those that occur here, it
 falls with the square root. But AP is a mean over the classes that occur, and a larger set brings in new rare
-classes with errors of their own, so on imbalanced data it falls more slowly: that rate is measured on parts of
-the set.
+classes with errors of their own, so on imbalanced data it falls more slowly: that rate is measured on parts
+of the set.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from taco_kd.errors import DataError, UsageError
-from taco_kd.evaluate.matching import Area, Matches
-from taco_kd.evaluate.weighted_ap import Floats, Ints, mean_over_classes
+from taco_kd.evaluate.matching import Area
+from taco_kd.evaluate.weighted_ap import Floats, Ints, Matches, mean_over_classes
 from taco_kd.progress import Tick
 
 BATCH = 256
