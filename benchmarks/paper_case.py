@@ -1,10 +1,10 @@
 """The paper's own case re-enacted: two synthetic detectors of about 24 and 26 mAP on one validation set.
 
-    python benchmarks/paper_case.py ANNOTATIONS.json --out a-folder        # a.json, b.json and what compare says
-    python benchmarks/paper_case.py ANNOTATIONS.json --pairs 40            # how often it calls +2.2 significant
+    python benchmarks/paper_case.py ANNOTATIONS.json --out FOLDER   # a.json and b.json for taco-kd compare
+    python benchmarks/paper_case.py ANNOTATIONS.json --pairs 40     # how often is +2.2 called significant?
 
-A pair is two detectors, each with its own strengths and luck, whose skill is turned until they have the two APs on
-these images: what a paper would print as 23.9 and 26.1.
+A pair is two detectors, each with its own strengths and luck, whose skill is turned until they have the two
+APs on these images: what a paper would print as 23.9 and 26.1.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def compare(
     paths: Annotated[
         Optional[list[Path]],
-        typer.Argument(help="Run folders, or COCO results files of any tool; the first is the reference."),
+        typer.Argument(help="Run folders, or COCO results files; the first is the reference."),
     ] = None,
     annotations: Annotated[
         Optional[Path],
-        typer.Option(help="COCO ground truth of the results files. [default: that of the runs]"),
+        typer.Option(help="COCO ground truth of results files. [default: that of the runs]"),
     ] = None,
     arm: Annotated[
         Optional[list[str]],
@@ -34,8 +34,8 @@ def compare(
     group_by: Annotated[
         Optional[str],
         typer.Option(
-            help="Resample images that belong together as wholes: a key of the image records, a prefix of the "
-            "folders in their file names (batch), or a .json or .csv file from image to group."
+            help="Resample images that belong together as wholes: a key of the image records, a prefix of "
+            "the folders in their file names (batch), or a .json or .csv file from image to group."
         ),
     ] = None,
     plan: Annotated[

@@ -156,7 +156,7 @@ def _confounders(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
     unknown = [arm.name for arm in arms if isinstance(arm, ArmOfFiles)]
     if unknown:
         found.append(
-            f"how {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} trained is not recorded in "
+            f"how {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} trained is not written in "
             "results files: initial weights, data, steps and augmentation may differ"
         )
     return found

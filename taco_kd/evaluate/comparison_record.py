@@ -42,7 +42,7 @@ class Difference:
         p_value: of no difference; with several seeds the larger of ``p_swap`` and ``p_seeds``.
         p_adjusted: the same after Holm's correction; equal where one difference is tested.
         p_swap: of the swap test, which holds for these training seeds.
-        p_seeds: of a t-test on the standard error over images and seeds; None with one seed each.
+        p_seeds: of a t-test over images and seeds; None with one seed each.
         sizes: small, medium and large boxes; ``per_class`` each class. Exploratory: not corrected for their
             number.
         plan: what it takes to find a difference of the size that was asked for.

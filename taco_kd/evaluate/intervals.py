@@ -9,9 +9,14 @@ about AP make the textbook bootstrap fail on a set with rare classes (measured c
   other way (Efron and Stein, "The Jackknife Estimate of Variance", Annals of Statistics 9, 1981), sees
   m / (m - 1) of it. Resamples are scaled to the mean of both variances.
 
-Ends: BCa (Efron, "Better Bootstrap Confidence Intervals", JASA 82, 1987), or basic. Both are widened by
-Student's t with Satterthwaite's degrees of freedom for few groups or seeds (Hesterberg, "What Teachers Should
-Know About the Bootstrap", American Statistician 69, 2015: the expanded interval).
+Training seeds are the second level of a hierarchical bootstrap. There are too few of them to draw from: the
+mean of three drawn with replacement takes ten values, with two thirds of the variance. It is drawn from
+Student's t instead, with their scatter as its scale, so that the margins of both levels add up as squares
+(Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27, 2008).
+
+Ends: BCa (Efron, "Better Bootstrap Confidence Intervals", JASA 82, 1987), or basic; widened by Student's t
+for few groups of images (Hesterberg, "What Teachers Should Know About the Bootstrap", American Statistician
+69, 2015).
 """
 
 from __future__ import annotations
@@ -52,7 +57,6 @@ class Interval:
         jackknife_error: the jackknife's standard error over images.
         image_error: the part of ``standard_error`` that comes from the choice of images.
         seed_error: the part that comes from the choice of seeds; None with one seed an arm.
-        degrees_of_freedom: behind ``standard_error``.
     """
 
     estimate: float
@@ -67,14 +71,6 @@ class Interval:
     jackknife_error: float = 0.0
     image_error: float = 0.0
     seed_error: float | None = None
-    degrees_of_freedom: float = 1e9
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided p-value of no difference, by Student's t on the standard error."""
-        if self.standard_error == 0:
-            return 1.0 if self.estimate == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.estimate) / self.standard_error, self.degrees_of_freedom))
 
 
 def interval_of(parts: Sequence[Floats], draws: Draws, *, method: Method = "bca") -> Interval:
@@ -100,88 +96,80 @@ def interval_of(parts: Sequence[Floats], draws: Draws, *, method: Method = "bca"
     )
     image_error = float(np.sqrt((bootstrap_error**2 + jackknife_error**2) / 2)) if bootstrap_error else 0.0
     scale = image_error / _spread(resampled) if bootstrap_error else 1.0
-    seeds = [_Seeds.of(part, draws) for part in parts if len(part) > 1]
-    values = estimate + scale * (resampled - resampled.mean())
+    wider = float(stats.t.ppf(TAILS[1], draws.groups - 1) / ndtri(TAILS[1]))
+    values = estimate + wider * scale * (resampled - resampled.mean())
+    seeds = [Seeds.of(part, draws) for part in parts if len(part) > 1]
     rng = np.random.default_rng([draws.seed, 1])
     for each in seeds:
         values = values + each.draw(rng, len(values))
 
-    seed_variance = sum(each.variance for each in seeds)
-    standard_error = float(np.sqrt(image_error**2 + seed_variance))
-    freedom = _satterthwaite(standard_error, image_error, draws.groups, seeds)
-    wider = float(stats.t.ppf(TAILS[1], freedom) / ndtri(TAILS[1]))
-
-    def widened(ends: tuple[float, float]) -> tuple[float, float]:
-        return estimate + wider * (ends[0] - estimate), estimate + wider * (ends[1] - estimate)
-
     plain = np.quantile(values, TAILS)
-    basic = widened((float(2 * estimate - plain[1]), float(2 * estimate - plain[0])))
-    found = bca_ends(estimate, values, jackknife)
-    bca = None if found is None else widened(found)
+    basic = float(2 * estimate - plain[1]), float(2 * estimate - plain[0])
+    bca = bca_ends(estimate, values, jackknife)
     low, high = basic if bca is None or method == "basic" else bca
     return Interval(
         estimate=estimate,
         low=low,
         high=high,
         bias=float(resampled.mean() - estimate),
-        standard_error=standard_error,
+        standard_error=float(np.sqrt(image_error**2 + sum(each.variance for each in seeds))),
         method="basic" if bca is None or method == "basic" else "BCa",
         bca=bca,
         basic=basic,
         bootstrap_error=float(bootstrap_error),
         jackknife_error=jackknife_error,
         image_error=image_error,
-        seed_error=float(np.sqrt(seed_variance)) if seeds else None,
-        degrees_of_freedom=freedom,
+        seed_error=float(np.sqrt(sum(each.variance for each in seeds))) if seeds else None,
     )
 
 
 @dataclass(frozen=True)
-class _Seeds:
-    """Training seeds drawn with replacement, on the images as they are.
+class Seeds:
+    """What the choice of K training seeds adds to the variance of their mean.
 
-    The bootstrap of K seeds sees (K - 1) / K of their variance; draws are scaled up for that. Part of the
-    scatter between seeds on one set of images is the seeds' own luck with those images, which the resampling
-    of images has counted already; it is taken off (in Owen, "The Pigeonhole Bootstrap", Annals of Applied
-    Statistics 1, 2007, it stays in, and the interval is wider than needed).
+    Part of the scatter between seeds on one set of images is each seed's own luck with those images, which
+    the resampling of images has counted already; it is taken off. (In Owen, "The Pigeonhole Bootstrap",
+    Annals of Applied Statistics 1, 2007, it is counted twice, and the interval is wider than needed.)
 
     Attributes:
-        deviations: [K] of each seed from the mean.
-        scatter: variance of the mean of K seeds by their scatter alone.
-        variance: the same without what the images have counted; 0 or more.
+        number: K.
+        variance: of the mean of K seeds; 0 or more.
     """
 
-    deviations: Floats
-    scatter: float
+    number: int
     variance: float
 
     @classmethod
-    def of(cls, part: Floats, draws: Draws) -> _Seeds:
+    def of(cls, part: Floats, draws: Draws) -> Seeds:
+        """From values [K, R]."""
         number = len(part)
         deviations = part - part.mean(axis=0)
-        scatter = float((deviations[:, 0] ** 2).sum() / (number - 1) / number)
+        scatter = (deviations[:, 0] ** 2).sum() / (number - 1)
         resampled = deviations[:, draws.resampled]
         resampled = resampled[:, np.isfinite(resampled).all(axis=0)]
-        with_images = float(resampled.var(axis=1).sum() / (number - 1) / number) if resampled.size else 0.0
-        return cls(deviations[:, 0], scatter, max(0.0, scatter - with_images))
+        by_images = resampled.var(axis=1).sum() / (number - 1) if resampled.size else 0.0
+        return cls(number, max(0.0, float(scatter - by_images)) / number)
 
     def draw(self, rng: np.random.Generator, rows: int) -> Floats:
-        number = len(self.deviations)
-        drawn = rng.multinomial(number, np.full(number, 1 / number), size=rows) / number
-        plain = self.scatter * (number - 1) / number  # variance of the draws as they are
-        return np.asarray(
-            drawn @ self.deviations * np.sqrt(self.variance / plain) if plain else np.zeros(rows)
-        )
+        """Errors of the mean: Student's t in even steps, in random order."""
+        steps = (rng.permutation(rows) + 0.5) / rows
+        return np.asarray(np.sqrt(self.variance) * stats.t.ppf(steps, self.number - 1))
 
 
-def _satterthwaite(error: float, image_error: float, groups: int, seeds: Sequence[_Seeds]) -> float:
-    """Degrees of freedom of a sum of variances (Satterthwaite, Biometrics Bulletin 2, 1946)."""
-    if error == 0:
-        return float(groups - 1)
-    uncertain = image_error**4 / (groups - 1)
-    uncertain += sum(each.scatter**2 / (len(each.deviations) - 1) for each in seeds)
-    total = error**4
-    return float(max(1.0, total / uncertain)) if uncertain > 0 else float(groups - 1)
+def t_test(parts: Sequence[Floats], draws: Draws) -> float:
+    """Two-sided p-value of no difference over images and seeds: where their joint margin is the estimate."""
+    found = interval_of(parts, draws)
+    seeds = [Seeds.of(part, draws) for part in parts if len(part) > 1]
+    components = [(found.image_error, draws.groups - 1)]
+    components += [(float(np.sqrt(each.variance)), each.number - 1) for each in seeds]
+    if found.standard_error == 0:
+        return 1.0 if found.estimate == 0 else 0.0
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        p = (low + high) / 2
+        margin = np.sqrt(sum((error * stats.t.isf(p / 2, freedom)) ** 2 for error, freedom in components))
+        low, high = (p, high) if margin > abs(found.estimate) else (low, p)
+    return float(high)
 
 
 def bca_ends(estimate: float, values: Floats, jackknife: Floats) -> tuple[float, float] | None:

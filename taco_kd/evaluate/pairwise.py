@@ -15,7 +15,7 @@ from taco_kd.evaluate.comparison_record import Arm, Comparison, Difference, Seed
 from taco_kd.evaluate.greedy import match_greedily
 from taco_kd.evaluate.groups import group_images
 from taco_kd.evaluate.inputs import check_coco
-from taco_kd.evaluate.intervals import Method, interval_of
+from taco_kd.evaluate.intervals import Method, interval_of, t_test
 from taco_kd.evaluate.matching import Area, matches_of
 from taco_kd.evaluate.mean_metrics import mean_metrics
 from taco_kd.evaluate.multiplicity import holm
@@ -211,7 +211,7 @@ def _difference(
     found = interval_of(parts, draws, method=method)
     rate = rate_of(parts, draws)
     seeds = max(len(a.keys), len(b.keys))
-    p_seeds = found.p_value if seeds > 1 else None
+    p_seeds = t_test(parts, draws) if seeds > 1 else None
     images = len(a.matches[0]["all"].image_ids)
     planned = None
     if plan_for is not None:

@@ -46,7 +46,7 @@ def swap_test(
     if groups is None:
         groups = each_image_alone(len(left[0].image_ids))
     _require_pairs(left, right, groups)
-    mixed = [_interleave(one, other) for one, other in pairs_of(left, right, paired=paired)]
+    mixed = [interleave(one, other) for one, other in pairs_of(left, right, paired=paired)]
     rng = np.random.default_rng(seed)
     number = int(groups.max()) + 1
     by_group = np.concatenate(
@@ -74,7 +74,7 @@ def _listed(arm: Matches | Sequence[Matches]) -> list[Matches]:
     return [arm] if isinstance(arm, Matches) else list(arm)
 
 
-def _interleave(a: Matches, b: Matches) -> Matches:
+def interleave(a: Matches, b: Matches) -> Matches:
     """Both detectors' matches as one, where image i has index 2i with a's output and 2i + 1 with b's."""
     classes = []
     for one, other in zip(a.classes, b.classes, strict=True):

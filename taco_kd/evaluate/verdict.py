@@ -112,7 +112,7 @@ def in_words(
         return f"{name} is worse than {reference} by {size} {evidence}"
     text = (
         f"{name} and {reference} are not distinguishable: "
-        f"{estimate:+.1f} AP points [{low:+.1f}, {high:+.1f}] {evidence}"
+        f"{_signed(estimate)} AP points [{_signed(low)}, {_signed(high)}] {evidence}"
     )
     outside = low > 0 or high < 0
     if outside and p_value <= SIGNIFICANCE:
@@ -172,6 +172,11 @@ def _range(few: int, many: int | None) -> str:
 
 def _p_words(name: str, value: float) -> str:
     return f"{name} < 0.001" if value < 0.001 else f"{name} = {value:.2g}"
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}"
+    return "0.0" if float(text) == 0 else text
 
 
 def _rounded(count: int) -> int:
