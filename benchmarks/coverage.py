@@ -7,8 +7,8 @@
     python benchmarks/coverage.py plan       # does the planned number of images do?
 
 Two detectors are run over a population of thousands of images with TACO's class frequencies. Their AP on all
-of it is known; every trial draws a validation set with replacement. ``--cache FOLDER`` keeps the trials done, so
-that a stopped run goes on. Textbook: percentile and BCa intervals without the corrections of
+of it is known; every trial draws a validation set with replacement. ``--cache FOLDER`` keeps the trials done,
+so that a stopped run goes on. Textbook: percentile and BCa intervals without the corrections of
 ``taco_kd.evaluate.intervals``.
 """
 
@@ -219,7 +219,7 @@ def plans(options: argparse.Namespace) -> None:
             error = _scatter(a, b, size)
             print(
                 f"  {label:20s} median {size:,} images (90 % of plans: {np.quantile(planned, 0.05):,.0f} to "
-                f"{np.quantile(planned, 0.95):,.0f}); on such sets the power is {100 * power_of(aim, error):.0f} %"
+                f"{np.quantile(planned, 0.95):,.0f}); on these the power is {100 * power_of(aim, error):.0f} %"
             )
 
 
@@ -272,9 +272,8 @@ def _on_sets(a: Matches, b: Matches, number: int, sets: int) -> Any:
     total = len(a.image_ids)
     found = []
     for start in range(0, sets, 50):
-        rows = [
-            np.bincount(rng.integers(0, total, number), minlength=total) for _ in range(min(50, sets - start))
-        ]
+        batch = range(min(50, sets - start))
+        rows = [np.bincount(rng.integers(0, total, number), minlength=total) for _ in batch]
         found.append(np.stack([each.ap(np.stack(rows)) for each in (a, b)]))
     return np.concatenate(found, axis=1)
 
