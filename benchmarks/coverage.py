@@ -219,7 +219,7 @@ def plans(options: argparse.Namespace) -> None:
             error = _scatter(a, b, size)
             print(
                 f"  {label:20s} median {size:,} images (90 % of plans: {np.quantile(planned, 0.05):,.0f} to "
-                f"{np.quantile(planned, 0.95):,.0f}); on these the power is {100 * power_of(aim, error):.0f} %"
+                f"{np.quantile(planned, 0.95):,.0f}); their power is {100 * power_of(aim, error):.0f} %"
             )
 
 

@@ -103,7 +103,15 @@ def compare_arms(
         plan_for=plan_for,
         on_progress=on_progress,
     )
-    return replace(comparison, confounders=tuple(_confounders(arms)), notes=tuple(_notes(arms)))
+    return replace(
+        comparison,
+        arms=tuple(
+            replace(found, members=names)
+            for found, names in zip(comparison.arms, _members(arms), strict=True)
+        ),
+        confounders=tuple(_confounders(arms)),
+        notes=tuple(_notes(arms)),
+    )
 
 
 def compare_runs(
@@ -143,6 +151,18 @@ def compare_runs(
         plan_for=plan_for,
         on_progress=on_progress,
     )
+
+
+def _members(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[tuple[str, ...]]:
+    """Names of the runs of each arm, as a report gives them, or paths of its files."""
+    runs = [run for arm in arms if isinstance(arm, ArmOfRuns) for run in arm.runs]
+    unique = len({run.name for run in runs}) == len(runs)
+    return [
+        tuple(run.name if unique else str(run.path) for run in arm.runs)
+        if isinstance(arm, ArmOfRuns)
+        else tuple(map(str, arm.files))
+        for arm in arms
+    ]
 
 
 def _confounders(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:

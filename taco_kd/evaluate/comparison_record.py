@@ -26,12 +26,20 @@ class SeedAP:
 
 @dataclass(frozen=True)
 class Arm:
-    """One detector: its metrics (means over its training seeds), and the interval of its AP alone."""
+    """One detector.
+
+    Attributes:
+        metrics: means over its training seeds.
+        ap: the interval of its AP alone.
+        seeds: AP of each training seed; empty with one.
+        members: names of its runs or files.
+    """
 
     name: str
     metrics: Metrics
     ap: Interval
     seeds: tuple[SeedAP, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
