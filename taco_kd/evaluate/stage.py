@@ -42,7 +42,7 @@ def evaluate(
     """Evaluate the run's model, by default on the data it was trained with.
 
     Writes ``predictions/{split}.json`` and ``metrics/{split}.json``. A run that was already evaluated with
-    the same weights on the same data is not evaluated again.
+    the same weights on the same data by the same evaluator is not evaluated again.
 
     Raises:
         DataError: the run is not finished, or its data is gone or changed.
