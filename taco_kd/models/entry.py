@@ -16,8 +16,8 @@ class Published:
     repo: str
     revision: str
     licence: str
-    classes: str = "coco"
-    """label space of the head: a name in ``taco_kd.models.class_maps``, or "" for a backbone"""
+    classes: str = "coco-80"
+    """label space of the head: a name of ``taco_kd.classes.spaces``, or "" for a backbone"""
 
 
 @dataclass(frozen=True)
@@ -70,3 +70,5 @@ class Family:
     name: str
     entries: tuple[ModelEntry, ...]
     rebuild: Rebuild
+    model_types: tuple[str, ...] = ()
+    """transformers' names (``model_type`` in a config.json) of the architectures that ``rebuild`` takes"""
