@@ -137,8 +137,9 @@ def _judged(
         report.remarks.append("partial, as --allow-partial allows")
         return report
     hint = f"; {report.hint}" if report.hint else ""
+    least = f"{100 * MIN_MATCHED:.0f} % of the {what}"
     raise MissingResourceError(
-        f"{report.line()}: less than {100 * MIN_MATCHED:.0f} % of the {what} arrived, so it is not used{hint}; "
+        f"{report.line()}: less than {least} arrived, so it is not used{hint}; "
         "--allow-partial trains all the same"
     )
 
