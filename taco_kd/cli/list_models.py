@@ -40,15 +40,16 @@ def print_models(only: str | None, measure: bool, out: Path | None, as_json: boo
             ]
         )
         return
-    columns = ["name", "family", "input", "params M", "GFLOPs", "paper M", "paper G", "licence", "weights"]
+    columns = ["name", "family", "input", "params M", "GFLOPs", "paper M", "paper G", "licence", "weights", "here"]
     rows = [
-        [e.name, e.family, f"{e.image_size} px", *_figures(costs.get(e.name)), e.licence, weights_status(e)]
+        [e.name, e.family, f"{e.image_size} px", *_figures(costs.get(e.name)), e.licence, *_weights(e)]
         for e in entries
     ]
     print_table(columns, rows)
     say(
         f"With {CLASSES} classes, one image. GFLOPs: 2 x multiply-adds of convolutions and matrix products, "
-        "attention included; paper: as its Table I counts (thop 0.1.1), where it has such a row."
+        "attention included; paper: as its Table I counts (thop 0.1.1), where it has such a row. "
+        "How to get weights that are not here: taco-kd list models --json"
     )
 
 
@@ -75,3 +76,13 @@ def _figures(cost: ModelCost | None) -> list[str]:
         f"{cost.gflops:.2f}",
         *("–" if value is None else f"{value:.2f}" for value in paper),
     ]
+
+
+def _weights(entry: Any) -> list[str]:
+    """Where the weights come from, and whether they are on this machine."""
+    from taco_kd.models.hub import weights_status
+
+    status = weights_status(entry)
+    if entry.published is None:
+        return [status, "yes" if status == "packaged" else "–"]
+    return [entry.published.repo, "no" if "not here" in status else "yes"]
