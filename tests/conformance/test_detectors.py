@@ -55,6 +55,11 @@ def images(count, model, seed=2):
     return torch.nn.functional.interpolate(coarse, size=side, mode="bilinear").clamp(0, 1)
 
 
+def model_input(model, other, batch):
+    """What ``model`` must be given so that its network sees what that of ``other`` sees of ``batch``."""
+    return other.normalised(batch) * model.std + model.mean
+
+
 @every
 def test_shapes_ranges_and_determinism(case):
     model = perturbed(case).eval()
@@ -152,6 +157,36 @@ def test_a_saved_model_comes_back_as_it_was(case, names, tmp_path):
         ours, theirs = again(batch), model(batch)
     assert torch.equal(ours.logits, theirs.logits)
     assert torch.equal(ours.boxes_cxcywh, theirs.boxes_cxcywh)
+
+
+@every
+def test_a_folder_of_transformers_gives_the_same_model(case, tmp_path):
+    model = perturbed(case).eval()
+    if not hasattr(model.network, "save_pretrained"):
+        pytest.skip("not a model of transformers")
+    config = model.network.config
+    config.id2label = dict(enumerate(NAMES))
+    config.auxiliary_loss, trained = type(config)().auxiliary_loss, config.auxiliary_loss
+    model.network.save_pretrained(tmp_path / "folder")
+    config.auxiliary_loss = trained
+    again = zoo.load(tmp_path / "folder")
+    assert again.class_names == NAMES
+    assert again.family == model.family
+    assert weights_hash(again.network) == weights_hash(model.network)
+    batch = images(1, model)
+    with torch.no_grad():
+        found = again(model_input(again, model, batch)).logits
+        assert torch.allclose(found, model(batch).logits, atol=1e-4)
+    # published configurations leave the losses of the inner layers off; training wants them
+    again.train()
+    targets = [box(0.5, 0.5, 0.2, 0.2)]
+    torch.manual_seed(0)
+    theirs = again(model_input(again, model, batch), targets).losses
+    torch.manual_seed(0)
+    ours = model.train()(batch, targets).losses
+    assert {k: v.item() for k, v in theirs.items()} == pytest.approx(
+        {k: v.item() for k, v in ours.items()}, rel=1e-3
+    )
 
 
 @students
