@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from cases import V1, V2
 
 from taco_kd.models import rtdetr, zoo
 from taco_kd.models.refinement import inverse_sigmoid, look_forward_twice
 from taco_kd.models.weights import save_model
 from taco_kd.types import Targets, total
-from tests.conformance.cases import V1, V2
 
 NAMES = ("can", "cup", "film")
 

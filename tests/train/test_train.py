@@ -240,5 +240,5 @@ def test_refinement_is_a_setting_of_rtdetr_and_travels(baseline, small_data, tmp
         "nano-baseline",
         ["student.model=conditional-detr-nano", "student.weights=random", "student.refinement=original"],
     )
-    with pytest.raises(UsageError, match="student.refinement is a setting of RT-DETR, not of conditional"):
+    with pytest.raises(UsageError, match=r"student\.refinement is a setting of RT-DETR, not of conditional"):
         train(other, small_data, tmp_path / "other")
