@@ -42,7 +42,7 @@ def load_into(
     filled = values = 0
     heads_without_names = 0
     own = model.network.state_dict()
-    for key in filter(_is_auxiliary, own):
+    for key in filter(_is_auxiliary, own):  # batches seen: of no weight, but part of what was saved
         if key in state:
             own[key].copy_(state[key])
     groups = _tied(own)
@@ -141,9 +141,10 @@ def _judged(
         report.remarks.append("partial, as --allow-partial allows")
         return report
     hint = f"; {report.hint}" if report.hint else ""
+    least = f"{100 * MIN_MATCHED:.0f} % of the {what}"
     raise MissingResourceError(
-        f"{report.line()}: less than {100 * MIN_MATCHED:.0f} % of the {what} arrived, so it is not used{hint}"
-        "; --allow-partial trains all the same"
+        f"{report.line()}: less than {least} arrived, so it is not used{hint}; "
+        "--allow-partial trains all the same"
     )
 
 

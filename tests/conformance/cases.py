@@ -156,7 +156,7 @@ def _tiny(module: object, architecture: dict[str, object]) -> Callable[[Sequence
 
 CASES = (
     Case("rtdetr", _tiny(rtdetr, V2), exports=True),
-    Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"}), exports=True),
+    Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"})),
     Case("rtdetrv1", _tiny(rtdetr, V1), exports=True),
     Case(
         "conditional-detr",

@@ -1,4 +1,4 @@
-"""The detector that is run over the folders: ours, a user's, or an Ultralytics file."""
+"""Detectors of other makers that find boxes in one picture at a time, and Ultralytics files as such."""
 
 from __future__ import annotations
 
