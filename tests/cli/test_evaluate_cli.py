@@ -1,4 +1,4 @@
-"""``taco-kd evaluate`` as a user types it: results files of other tools, pages, and one line for each mistake."""
+"""``taco-kd evaluate`` as a user types it: results of other tools, pages, and one line for each mistake."""
 
 from __future__ import annotations
 
@@ -127,7 +127,8 @@ def test_page(run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path
     found, annotations = files
     for i in range(IMAGES):
         Image.new("RGB", (320, 240), (40 * i, 90, 20)).save(tmp_path / f"{i}.jpg")
-    said = run("evaluate", found, "--annotations", annotations, "--images", tmp_path, "--report", "page")
+    options = ("--images", tmp_path, "--report", "page", "--confidence", 0.3)
+    said = run("evaluate", found, "--annotations", annotations, *options)
     assert said.code == 0, said.err
     assert said.out.strip().endswith(f"Page: {Path('page') / 'index.html'}")
     html = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
@@ -146,11 +147,10 @@ def test_page(run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path
         assert not [w for w in html.split(outside)[1:] if not w.startswith("www.w3.org")]
     record = json.loads((tmp_path / "page" / "analysis.json").read_text())
     assert record["ap50"] == pytest.approx(1)
-    without = run("evaluate", found, "--annotations", annotations, "--out", "plain")
-    assert without.code == 0
-    assert (
-        "No pictures: no folder of images was given (--images)" in (tmp_path / "plain/index.html").read_text()
-    )
+    run("evaluate", found, "--annotations", annotations, "--out", "right")
+    assert "no image has an error at this confidence" in (tmp_path / "right" / "index.html").read_text()
+    run("evaluate", found, "--annotations", annotations, "--out", "bare", "--confidence", 0.3)
+    assert "no folder of images was given (--images)" in (tmp_path / "bare" / "index.html").read_text()
 
 
 def moved(**change: Any) -> list[dict[str, Any]]:
