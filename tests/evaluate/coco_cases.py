@@ -88,6 +88,30 @@ def oracle(
 
     ``area_factor``: what the areas of an image are multiplied with.
     """
+    evaluator = _pycocotools(ground_truth, predictions, area_factor)
+    precision = evaluator.eval["precision"][:, :, :, 0, -1]
+    per_class = [
+        np.mean(column[column > -1]) if (column > -1).any() else -1 for column in np.moveaxis(precision, 2, 0)
+    ]
+
+    def defined(value: float) -> float | None:
+        return None if value == -1 else float(value)
+
+    by_category = dict(zip(evaluator.params.catIds, map(defined, per_class), strict=True))
+    return [defined(value) for value in evaluator.stats], by_category
+
+
+def oracle_areas(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """pycocotools' AP of each class by ascending id, for each range of areas; NaN for its -1."""
+    evaluator = _pycocotools(ground_truth, predictions, None)
+    per_class = evaluator.eval["precision"][:, :, :, :, -1].mean(axis=(0, 1))
+    per_class[per_class < 0] = np.nan
+    return {area: per_class[:, index].tolist() for index, area in enumerate(evaluator.params.areaRngLbl)}
+
+
+def _pycocotools(
+    ground_truth: dict[str, Any], predictions: list[dict[str, Any]], area_factor: dict[int, float] | None
+) -> Any:
     truth, found = copy.deepcopy(ground_truth), copy.deepcopy(predictions)
     for annotation in truth["annotations"]:
         annotation["id"] += 1  # 0 means "not matched" to pycocotools
@@ -109,16 +133,7 @@ def oracle(
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    precision = evaluator.eval["precision"][:, :, :, 0, -1]
-    per_class = [
-        np.mean(column[column > -1]) if (column > -1).any() else -1 for column in np.moveaxis(precision, 2, 0)
-    ]
-
-    def defined(value: float) -> float | None:
-        return None if value == -1 else float(value)
-
-    by_category = dict(zip(evaluator.params.catIds, map(defined, per_class), strict=True))
-    return [defined(value) for value in evaluator.stats], by_category
+    return evaluator
 
 
 def scenes(images: int, classes: int = 3, *, seed: int = 0) -> dict[str, Any]:
