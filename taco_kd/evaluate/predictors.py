@@ -35,8 +35,8 @@ def open_predictor(
     """The detector in a file or folder, or of a hub name.
 
     ``.onnx`` files are Ultralytics' and run as they are; the networks of ``.safetensors``, ``.pt`` and
-    ``.pth`` are rebuilt by the zoo, and no code in them is run. A folder with ``config.json`` is one of transformers'
-    ``save_pretrained``, and ``owner/name`` such a folder in the Hugging Face cache or on the hub.
+    ``.pth`` are rebuilt by the zoo, and no code in them is run. A folder with ``config.json`` is one of
+    transformers' ``save_pretrained``, ``owner/name`` such a folder in the Hugging Face cache or on the hub.
 
     Args:
         trust_pickle: let Ultralytics load a ``.pt`` file itself, which runs what its author put into it.
@@ -60,8 +60,8 @@ def open_predictor(
         return BoxPredictor(_from_hub(name, device))
     if path.is_file():
         raise DataError(
-            f"{path}: is no model that can be evaluated; give a run folder, a .safetensors, .pt or .pth file, "
-            "an Ultralytics .onnx, a transformers folder, or COCO results (.json)"
+            f"{path}: is no model that can be evaluated; give a run folder, a .safetensors, .pt or "
+            ".pth file, an Ultralytics .onnx, a transformers folder, or COCO results (.json)"
         )
     raise DataError(
         f"{path}: not a run folder (no run.json), no transformers folder (no config.json) and no file of a "

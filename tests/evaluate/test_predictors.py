@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_as_transformers
+from foreign_models import save_as_transformers
 from PIL import Image
 
 from taco_kd.errors import DataError, MissingResourceError, UsageError
@@ -21,6 +21,17 @@ from taco_kd.models.detector import Detector
 from taco_kd.models.hf_pretrained import HFFolderDetector
 from taco_kd.runs import DataDir
 from taco_kd.types import Detections
+
+
+@pytest.fixture(scope="module")
+def nano() -> Detector:
+    return zoo.load(zoo.packaged_file(zoo.find("conditional-detr-nano")))
+
+
+@pytest.fixture(scope="module")
+def transformers_folder(nano: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_as_transformers(nano, tmp_path_factory.mktemp("hf") / "detr")
+
 
 DATASET = {7: "Clear plastic bottle", 3: "Drink can", 9: "Paper cup"}
 
