@@ -58,8 +58,9 @@ def _load(folder: Path) -> tuple[Any, Any]:
     from transformers.utils import logging as hf_logging
 
     where = str(folder)
-    verbosity = hf_logging.get_verbosity()
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(where, local_files_only=True)
         if hasattr(config, "use_pretrained_backbone"):
@@ -72,6 +73,8 @@ def _load(folder: Path) -> tuple[Any, Any]:
         raise _explained(folder, error) from None
     finally:
         hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
     missing = sorted(report["missing_keys"])
     if missing:
         raise DataError(
