@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from taco_kd.bench.flops import unfused
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.models.rtdetr import RTDetr
 
 
@@ -27,7 +27,7 @@ class PaperCost:
     gflops: float
 
 
-def paper_cost(model: HFDetector, image_size: int) -> PaperCost | None:
+def paper_cost(model: Detector, image_size: int) -> PaperCost | None:
     """What the paper would print for ``model``; None for a family it gives no figure for."""
     if not isinstance(model, RTDetr):
         return None

@@ -17,7 +17,7 @@ from taco_kd.distill.class_map import ClassMap
 from taco_kd.distill.losses import boxes as box_losses
 from taco_kd.distill.losses import classes as class_losses
 from taco_kd.distill.losses.features import FeatureMSE
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.types import DetectorOutput
 
 
@@ -39,7 +39,7 @@ class Distiller(nn.Module):
         teacher: put into eval mode and frozen.
     """
 
-    def __init__(self, config: DistillConfig, student: HFDetector, teacher: HFDetector) -> None:
+    def __init__(self, config: DistillConfig, student: Detector, teacher: Detector) -> None:
         super().__init__()
         self.config = config
         # In a list, so not a child: the teacher is neither trained, nor saved, nor set to train().
@@ -54,7 +54,7 @@ class Distiller(nn.Module):
         )
 
     @property
-    def teacher(self) -> HFDetector:
+    def teacher(self) -> Detector:
         return self._teacher[0]
 
     @property

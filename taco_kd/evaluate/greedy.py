@@ -8,6 +8,7 @@ A area ranges, T IoU thresholds, N detections, M true boxes, C classes, I images
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ class Matched:
     box_class: Ints
     counts: Bools
 
-    @property
+    @cached_property
     def class_index(self) -> Ints:
         """[N] class of each detection."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))

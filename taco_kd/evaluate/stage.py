@@ -12,14 +12,14 @@ from taco_kd.evaluate.coco_metrics import EVALUATOR, Metrics, evaluate_coco
 from taco_kd.evaluate.predict import predict
 from taco_kd.files import read_json, write_json
 from taco_kd.models import zoo
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, Split
 
 
 def evaluate_model(
-    model: HFDetector,
+    model: Detector,
     data: DataDir,
     split: Split = "val",
     *,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from taco_kd.models.hf import IMAGENET_MEAN, IMAGENET_STD, HFDetector, sum_by_prefix
+from taco_kd.models.detector import IMAGENET_MEAN, IMAGENET_STD
+from taco_kd.models.entry import Family, ModelEntry
+from taco_kd.models.hf import HFDetector, sum_by_prefix
 from taco_kd.models.rtdetr import NANO_HIDDEN_SIZES, nano_backbone_config
 from taco_kd.types import FeatureSpec
 
 
 class ConditionalDetr(HFDetector):
     """Conditional DETR; its published weights take ImageNet-normalised RGB."""
+
+    family = "conditional-detr"
+    class_layers = ("class_labels_classifier",)
 
     def backbone(self) -> nn.Module:
         return self.network.model.backbone  # type: ignore[no-any-return]
@@ -93,3 +98,45 @@ def build_r50(class_names: Sequence[str]) -> ConditionalDetr:
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
+
+
+def rebuild(
+    architecture: Mapping[str, Any], class_names: Sequence[str], *, model_name: str, image_size: int
+) -> ConditionalDetr:
+    """The network that a checkpoint of any size describes."""
+    from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection
+
+    network = ConditionalDetrForObjectDetection(
+        ConditionalDetrConfig(**architecture, num_labels=len(class_names))
+    )
+    network.model.backbone.requires_grad_(True)
+    channels = network.model.backbone.intermediate_channel_sizes
+    levels = [(f"C{i}", width, 2**i) for i, width in enumerate(channels, start=2)]
+    return ConditionalDetr(
+        network,
+        model_name=model_name,
+        class_names=class_names,
+        image_size=image_size,
+        features_spec=[FeatureSpec(*level) for level in levels],
+    )
+
+
+ENTRIES = (
+    ModelEntry(
+        "conditional-detr-nano",
+        "Conditional DETR",
+        build_nano,
+        192,
+        "teacher of the demo; packaged weights trained on synthetic scenes",
+        packaged="conditional_detr_nano_teacher.safetensors",
+    ),
+    ModelEntry(
+        "conditional-detr-r50",
+        "Conditional DETR",
+        build_r50,
+        640,
+        "the paper's teacher; weights from a run folder or .safetensors file of ours",
+    ),
+)
+
+FAMILY = Family(ConditionalDetr.family, ENTRIES, rebuild)

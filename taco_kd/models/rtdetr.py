@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.hf import HFDetector, sum_by_prefix
 from taco_kd.types import FeatureSpec
 
@@ -34,6 +35,9 @@ def nano_backbone_config(out_features: Sequence[str]) -> Any:
 
 class RTDetr(HFDetector):
     """RT-DETRv2. Its published weights take RGB in 0..1 without mean and std."""
+
+    family = "rtdetr"
+    class_layers = ("class_embed", "enc_score_head")
 
     def backbone(self) -> nn.Module:
         return self.network.model.backbone  # type: ignore[no-any-return]
@@ -97,3 +101,43 @@ def build_r50(class_names: Sequence[str]) -> RTDetr:
             FeatureSpec("C5", 2048, 32),
         ],
     )
+
+
+def rebuild(
+    architecture: Mapping[str, Any], class_names: Sequence[str], *, model_name: str, image_size: int
+) -> RTDetr:
+    """The network that a checkpoint of any size describes."""
+    from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection
+
+    config = RTDetrV2Config(**architecture, num_labels=len(class_names))
+    network = RTDetrV2ForObjectDetection(config)
+    names = [f"C{level}" for level in range(6 - len(config.encoder_in_channels), 6)]
+    levels = zip(names, config.encoder_in_channels, config.feat_strides, strict=True)
+    return RTDetr(
+        network,
+        model_name=model_name,
+        class_names=class_names,
+        image_size=image_size,
+        features_spec=[FeatureSpec(*level) for level in levels],
+    )
+
+
+ENTRIES = (
+    ModelEntry(
+        "rtdetr-nano",
+        "RT-DETRv2",
+        build_nano,
+        192,
+        "student of the demo; packaged weights: 950 steps on synthetic scenes",
+        packaged="rtdetr_nano_initial.safetensors",
+    ),
+    ModelEntry(
+        "rtdetr-r50",
+        "RT-DETRv2",
+        build_r50,
+        640,
+        "the paper's RT-DETR-L (R50-vd); weights from a run folder or .safetensors file of ours",
+    ),
+)
+
+FAMILY = Family(RTDetr.family, ENTRIES, rebuild)

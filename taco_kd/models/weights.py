@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from taco_kd.errors import DataError, MissingResourceError
 from taco_kd.files import replacing
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.runs import RunDir
 
 MIN_MATCHED = 0.9
@@ -51,7 +51,7 @@ class LoadReport:
         return text
 
 
-def save_model(path: Path, model: HFDetector, *, half: bool = False) -> None:
+def save_model(path: Path, model: Detector, *, half: bool = False) -> None:
     """Write weights and metadata to a .safetensors file, atomically; ``half`` stores float16."""
     state = {}
     for key, value in model.network.state_dict().items():
@@ -92,7 +92,7 @@ def stored_class_names(metadata: Mapping[str, str], path: Path) -> tuple[str, ..
 
 
 def load_into(
-    model: HFDetector,
+    model: Detector,
     state: Mapping[str, Tensor],
     *,
     source: str,
@@ -114,7 +114,7 @@ def load_into(
         if _is_auxiliary(key):
             continue
         found = state.get(key)
-        if found is not None and _per_class(key, target, found, len(model.class_names), len(source_classes)):
+        if found is not None and _per_class(model, key, target, found, len(source_classes)):
             if same_classes:
                 target.copy_(found)
             else:
@@ -139,14 +139,14 @@ def load_into(
     return report
 
 
-def load_backbone(model: HFDetector, state: Mapping[str, Tensor], *, source: str) -> LoadReport:
+def load_backbone(model: Detector, state: Mapping[str, Tensor], *, source: str) -> LoadReport:
     """Copy only the backbone, as a ResNet shared by two families; the rest of the model stays as it is.
 
     Raises:
         MissingResourceError: less than 90 % of the backbone's values were filled.
     """
     own: dict[str, Tensor] = {
-        k: v for k, v in model.network.state_dict().items() if ".backbone." in k and not _is_auxiliary(k)
+        k: v for k, v in model.network.state_dict().items() if model.is_backbone(k) and not _is_auxiliary(k)
     }
     report = LoadReport(source)
     filled = 0
@@ -168,13 +168,10 @@ def _is_auxiliary(key: str) -> bool:
     return key.endswith("num_batches_tracked")
 
 
-CLASS_LAYERS = ("class_embed", "enc_score_head", "class_labels_classifier")
-"""Parts of the names of layers with one row per class."""
-
-
-def _per_class(key: str, target: Tensor, found: Tensor, classes: int, source_classes: int) -> bool:
+def _per_class(model: Detector, key: str, target: Tensor, found: Tensor, source_classes: int) -> bool:
     """Whether both tensors have one row per class (or one more, for "no object"), else alike."""
-    if not any(name in key for name in CLASS_LAYERS):
+    classes = len(model.class_names)
+    if not any(name in key for name in model.class_layers):
         return False
     if target.dim() == 0 or found.dim() != target.dim() or found.shape[1:] != target.shape[1:]:
         return False

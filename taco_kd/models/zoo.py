@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -12,59 +11,13 @@ import torch
 
 from taco_kd.errors import DataError, UsageError, one_of
 from taco_kd.models import conditional_detr, rtdetr
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
+from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.weights import LoadReport, load_backbone, load_into, read_weights, stored_class_names
 
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One line of ``taco-kd list``."""
-
-    name: str
-    family: str
-    build: Callable[[Sequence[str]], HFDetector]
-    image_size: int
-    packaged: str | None
-    """file in ``taco_kd/assets`` that holds weights, if any"""
-    note: str
-
-
+FAMILIES: dict[str, Family] = {family.name: family for family in (rtdetr.FAMILY, conditional_detr.FAMILY)}
 MODELS: dict[str, ModelEntry] = {
-    entry.name: entry
-    for entry in (
-        ModelEntry(
-            "rtdetr-nano",
-            "RT-DETRv2",
-            rtdetr.build_nano,
-            192,
-            "rtdetr_nano_initial.safetensors",
-            "student of the demo; packaged weights: 950 steps on synthetic scenes",
-        ),
-        ModelEntry(
-            "conditional-detr-nano",
-            "Conditional DETR",
-            conditional_detr.build_nano,
-            192,
-            "conditional_detr_nano_teacher.safetensors",
-            "teacher of the demo; packaged weights trained on synthetic scenes",
-        ),
-        ModelEntry(
-            "rtdetr-r50",
-            "RT-DETRv2",
-            rtdetr.build_r50,
-            640,
-            None,
-            "the paper's RT-DETR-L (R50-vd); weights from a run folder or .safetensors file of ours",
-        ),
-        ModelEntry(
-            "conditional-detr-r50",
-            "Conditional DETR",
-            conditional_detr.build_r50,
-            640,
-            None,
-            "the paper's teacher; weights from a run folder or .safetensors file of ours",
-        ),
-    )
+    entry.name: entry for family in FAMILIES.values() for entry in family.entries
 }
 
 
@@ -97,7 +50,7 @@ def make(
     weights: str,
     backbone_from: str | None = None,
     seed: int = 0,
-) -> tuple[HFDetector, list[LoadReport]]:
+) -> tuple[Detector, list[LoadReport]]:
     """A model with the given classes and weights; new layers are drawn from ``seed``.
 
     Args:
@@ -120,16 +73,20 @@ def make(
     return model, reports
 
 
-def load(path: Path, *, expected_model: str | None = None) -> HFDetector:
+def load(path: Path, *, expected_model: str | None = None) -> Detector:
     """The model saved in a .safetensors file of ours or a run folder, with its own classes."""
     state, metadata = read_weights(path)
-    name = metadata.get("model")
-    if name not in MODELS:
+    name, family = metadata.get("model", ""), FAMILIES.get(metadata.get("family", ""))
+    if family is None and name not in MODELS:
         raise DataError(f"{path}: its metadata names no model we know ({name!r}); was it saved by taco-kd?")
     if expected_model is not None and name != expected_model:
         raise UsageError(f"{path}: holds a {name}, not a {expected_model}")
     classes = stored_class_names(metadata, path)
-    model = MODELS[name].build(classes)
+    if family is None:  # files from before 0.2 name a model of the table and nothing more
+        model = MODELS[name].build(classes)
+    else:
+        architecture, side = json.loads(metadata["architecture"]), int(metadata["image_size"])
+        model = family.rebuild(architecture, classes, model_name=name, image_size=side)
     load_into(model, state, source=str(path), source_classes=classes)
     for key in ("mean", "std"):
         if key in metadata:

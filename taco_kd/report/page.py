@@ -86,8 +86,8 @@ def report(
     html = environment.get_template("template.html").render(
         title=title,
         version=__version__,
-        style=_own("style.css"),
-        script=_own("viewer.js"),
+        style=own_text("style.css"),
+        script=own_text("viewer.js"),
         verdict=headline(comparison, arms),
         arms=arms,
         arm_colours=ARM_COLOURS,
@@ -120,7 +120,7 @@ def report(
     return out
 
 
-def _own(name: str) -> Markup:
+def own_text(name: str) -> Markup:
     """A style sheet or script of this package; the only text that enters the page without escaping."""
     return Markup((resources.files("taco_kd.report") / name).read_text(encoding="utf-8"))
 
