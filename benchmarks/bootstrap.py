@@ -49,9 +49,8 @@ def main() -> None:
         _exactly(truth, skill, seed, options.detections) for seed, skill in enumerate((0.2, 0.3), start=1)
     ]
     boxes, images = len(truth["annotations"]), len(truth["images"])
-    print(
-        f"{images} images, {len(truth['categories'])} classes, {boxes} boxes, {len(arms[0]):,} detections each"
-    )
+    classes = len(truth["categories"])
+    print(f"{images} images, {classes} classes, {boxes} boxes, {len(arms[0]):,} detections each")
 
     ours, whole = [], []
     others: dict[str, list[float]] = {"pycocotools": [], "faster-coco-eval": []}

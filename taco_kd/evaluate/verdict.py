@@ -139,9 +139,9 @@ def plan_in_words(plan: Plan) -> str:
     else:
         needed = f"{_range(few, many)} images would be needed"
     text = f"To find a true difference of {size}, {needed}; {least}"
-    if plan.seeds_needed is not None:
+    if plan.seeds_needed is not None and plan.seeds_needed > plan.seeds:
         text += f". On {plan.images:,} images, {plan.seeds_needed} seeds an arm would do"
-    elif plan.seeds > 1:
+    elif plan.seeds > 1 and plan.seeds_needed is None:
         text += f". On {plan.images:,} images no number of seeds would do"
     return text
 
