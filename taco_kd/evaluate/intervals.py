@@ -17,8 +17,8 @@ Student's t instead, with their scatter as its scale, so that the margins of bot
 Ends: BCa (Efron, "Better Bootstrap Confidence Intervals", JASA 82, 1987), or basic; widened by Student's t,
 for a standard error that rests on few images is itself uncertain (Hesterberg, "What Teachers Should Know
 About the Bootstrap", American Statistician 69, 2015). Its degrees of freedom match two moments of the
-jackknife's squares (Satterthwaite, Biometrics Bulletin 2, 1946): 10 to 40 where a few images with rare classes decide,
-nearly the number of images where all count alike.
+jackknife's squares (Satterthwaite, Biometrics Bulletin 2, 1946): 10 to 40 where a few images with rare
+classes decide, nearly the number of images where all count alike.
 """
 
 from __future__ import annotations

@@ -126,6 +126,8 @@ def in_words(
 
 def plan_in_words(plan: Plan) -> str:
     """What a plan says, in one or two sentences."""
+    if plan.smallest_difference == 0:
+        return "The two score the same on every resample: there is no error to plan from"
     size = f"{100 * plan.difference:g} AP points"
     now = f"these {plan.images:,} images" + (f" with {plan.seeds} seeds an arm" if plan.seeds > 1 else "")
     least = (
