@@ -11,7 +11,7 @@ from taco_kd.errors import DataError, MissingResourceError
 from taco_kd.evaluate.predict import LEAST_SCORE, BoxPredictor, ModelPredictor, Predictor
 from taco_kd.files import sha256_file, sha256_json
 from taco_kd.models import zoo
-from taco_kd.models.hf_folder import HFFolderDetector
+from taco_kd.models.hf_pretrained import HFFolderDetector
 from taco_kd.models.ultralytics_file import UltralyticsDetector
 
 ULTRALYTICS = (".onnx", ".pt")

@@ -16,8 +16,8 @@ class Published:
     repo: str
     revision: str
     licence: str
-    classes: str = "coco"
-    """label space of the head: a name in ``taco_kd.models.class_maps``, or "" for a backbone"""
+    classes: str = "coco-80"
+    """label space of the head: a name of ``taco_kd.classes.spaces``, or "" for a backbone"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class ModelEntry:
     """file in ``taco_kd/assets`` that holds weights, if any"""
     published: Published | None = None
     """where weights come from, if somebody published some"""
+    licence: str = "Apache-2.0"
+    """of the network's code and of its published weights"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class FeatureEntry:
     image_size: int
     note: str
     published: Published | None = None
+    licence: str = "Apache-2.0"
 
 
 class Rebuild(Protocol):
@@ -67,3 +70,5 @@ class Family:
     name: str
     entries: tuple[ModelEntry, ...]
     rebuild: Rebuild
+    model_types: tuple[str, ...] = ()
+    """transformers' names (``model_type`` in a config.json) of the architectures that ``rebuild`` takes"""

@@ -1,104 +1,161 @@
-"""Any transformers object detector with its own image processor: a saved folder, or a hub name."""
+"""Folders of transformers: config.json says what the model is, preprocessor_config.json how it sees."""
 
 from __future__ import annotations
 
-import logging
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from PIL import Image
+from torch import Tensor
 
-from taco_kd.errors import DataError, MissingResourceError, UsageError
-from taco_kd.types import Detections
+from taco_kd.errors import DataError, MissingResourceError, UsageError, one_of
+from taco_kd.files import read_json, sha256_file
+from taco_kd.models.detector import IDENTITY_MEAN, IDENTITY_STD, IMAGENET_MEAN, IMAGENET_STD
+from taco_kd.models.hub import INDEX, PICKLE, WHOLE
+from taco_kd.models.stored import Blueprint, Stored
+from taco_kd.models.weight_files import read_pytorch, read_safetensors, read_shards
+
+Three = tuple[float, float, float]
+
+NORMALISED = ("conditional_detr", "dab_detr", "deformable_detr", "detr", "table-transformer")
+"""model types that were trained on ImageNet-normalised images, for folders that do not say"""
+
+_NOT_ARCHITECTURE = (
+    "id2label",
+    "label2id",
+    "num_labels",
+    "transformers_version",
+    "architectures",
+    "_name_or_path",
+    "dtype",
+    "torch_dtype",
+)
 
 
-class HFFolderDetector:
-    """A detector as transformers' ``AutoModelForObjectDetection`` loads it, from this machine alone.
+def is_hf_folder(path: Path) -> bool:
+    return (path / "config.json").is_file()
 
-    Pictures go through the model's own image processor, so that size and normalisation are those it was
-    trained with. Nothing is downloaded, and no code from the folder is run.
+
+def read_hf_folder(
+    path: Path, families: Mapping[str, str], *, label: str | None = None, name: str | None = None
+) -> Stored:
+    """Weights, classes, architecture and input of a model saved by transformers.
 
     Args:
-        source: a folder that holds ``config.json``, weights and ``preprocessor_config.json``, or the name of
-            a model in the local Hugging Face cache.
-        min_score: boxes below this confidence (0..1) are not returned.
-        device: where it runs.
+        families: the family of ``taco_kd.models`` by transformers' ``model_type``.
+        label: the source in messages; the path when None.
+        name: the model's name in records; the folder's when None.
 
     Raises:
-        MissingResourceError: the name is not in the cache.
-        UsageError: it is no object detector.
-        DataError: the folder is not whole, or its weights do not fit its config.
+        UsageError: a model type that no family takes.
+        DataError: a file of it is damaged.
+        MissingResourceError: it holds no weights, or a shard is missing.
     """
-
-    def __init__(
-        self, source: Path | str, min_score: float = 0.001, *, device: torch.device | str = "cpu"
-    ) -> None:
-        self.name = Path(source).name
-        self._min_score, self._device = min_score, torch.device(device)
-        self._model, self._processor = _load(source)
-        self._model.to(self._device).eval()
-        labels = {int(k): str(v) for k, v in self._model.config.id2label.items()}
-        self._index = {key: i for i, key in enumerate(sorted(labels))}
-        self.class_names = tuple(labels[key] for key in sorted(labels))
-
-    @torch.no_grad()
-    def detect(self, image: Image.Image) -> Detections:
-        """Boxes of one upright RGB image, in its own pixels, best first."""
-        inputs = self._processor(images=image.convert("RGB"), return_tensors="pt").to(self._device)
-        output = self._model(**inputs)
-        (found,) = self._processor.post_process_object_detection(
-            output, threshold=self._min_score, target_sizes=[(image.height, image.width)]
-        )
-        labels, scores = found["labels"].cpu(), found["scores"].float().cpu()
-        known = torch.tensor([int(label) in self._index for label in labels], dtype=torch.bool)
-        order = torch.argsort(scores[known], descending=True, stable=True)
-        class_ids = torch.tensor([self._index[int(label)] for label in labels[known]], dtype=torch.long)
-        return Detections(found["boxes"].float().cpu()[known][order], scores[known][order], class_ids[order])
+    config = read_json(path / "config.json")
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(model_type, str):
+        raise DataError(f"{path / 'config.json'}: names no model_type, so it is none of transformers")
+    if model_type not in families:
+        raise UsageError(f"{path}: {one_of('model type', model_type, sorted(families))}")
+    state, file = _weights(path)
+    size, mean, std = _input(path, model_type)
+    blueprint = Blueprint(
+        families[model_type], name or path.resolve().name, _architecture(path, config), size, mean, std
+    )
+    origin = {"path": str(path.resolve()), "file": file.name, "sha256": sha256_file(file)}
+    return Stored(
+        label or str(path),
+        f"transformers folder ({model_type})",
+        state,
+        _classes(config, path),
+        blueprint,
+        origin,
+    )
 
 
-def _load(source: Path | str) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
-    from transformers.utils import logging as hf_logging
+def _weights(path: Path) -> tuple[dict[str, Tensor], Path]:
+    if (path / WHOLE).is_file():
+        return read_safetensors(path / WHOLE)[0], path / WHOLE
+    if (path / INDEX).is_file():
+        return read_shards(path / INDEX), path / INDEX
+    if (path / PICKLE).is_file():
+        return read_pytorch(path / PICKLE)[0], path / PICKLE
+    raise MissingResourceError(f"{path}: holds a config.json and no weights ({WHOLE}, {INDEX} or {PICKLE})")
 
-    where = str(source)
-    verbosity = hf_logging.get_verbosity()
-    hf_logging.set_verbosity(logging.ERROR)
+
+def _classes(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
+    """Names by place of the head; transformers fills in LABEL_0, LABEL_1 where nobody gave any."""
+    labels = config.get("id2label")
+    if not isinstance(labels, dict):
+        return None
     try:
-        config = AutoConfig.from_pretrained(where, local_files_only=True)
-        if hasattr(config, "use_pretrained_backbone"):
-            config.use_pretrained_backbone = (
-                False  # the weights hold the backbone; else timm looks for its own
-            )
-        model, report = AutoModelForObjectDetection.from_pretrained(
-            where, config=config, local_files_only=True, output_loading_info=True
-        )
-        processor = AutoImageProcessor.from_pretrained(where, local_files_only=True)
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError and those of its readers
-        raise _explained(source, error) from None
-    finally:
-        hf_logging.set_verbosity(verbosity)
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise DataError(
-            f"{where}: its weights lack {len(missing)} layers of its config (first: {missing[0]}), which "
-            "would be random; save the whole model with save_pretrained"
-        )
-    return model, processor
+        by_place = {int(place): str(name) for place, name in labels.items()}
+    except ValueError:
+        raise DataError(f"{path / 'config.json'}: id2label has keys that are no numbers") from None
+    if sorted(by_place) != list(range(len(by_place))):
+        raise DataError(f"{path / 'config.json'}: id2label does not number its classes 0, 1, 2 …")
+    names = tuple(by_place[i] for i in range(len(by_place)))
+    return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
 
 
-def _explained(source: Path | str, error: Exception) -> DataError | MissingResourceError | UsageError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if not Path(source).is_dir():
-        return MissingResourceError(
-            f"{source}: no such file or run folder, and no model of that name in this machine's Hugging Face "
-            f"cache; download it where there is a network (hf download {source}), or give its folder"
-        )
-    if isinstance(error, ValueError) and "Unrecognized configuration class" in str(error):
-        return UsageError(f"{source}: is no object detector that transformers knows ({reason[:80]}...)")
-    if not (Path(source) / "preprocessor_config.json").is_file():
-        return DataError(
-            f"{source}: has no preprocessor_config.json; save its image processor into the folder too: "
-            "processor.save_pretrained(folder)"
-        )
-    return DataError(f"{source}: transformers cannot load this detector ({reason})")
+def _architecture(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as this version of transformers understands it, as a checkpoint of ours keeps it."""
+    from transformers import AutoConfig
+
+    try:
+        parsed = AutoConfig.from_pretrained(str(path), local_files_only=True)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path / 'config.json'}: not usable by transformers ({reason})") from None
+    kept = {k: v for k, v in parsed.to_diff_dict().items() if k not in _NOT_ARCHITECTURE}
+    kept["model_type"] = config["model_type"]
+    backbone = kept.get("backbone_config")
+    if isinstance(backbone, dict) and "use_pretrained_backbone" in backbone:
+        backbone["use_pretrained_backbone"] = False  # its weights are in the file; nothing is downloaded
+    return kept
+
+
+def _input(path: Path, model_type: str) -> tuple[int, Three, Three]:
+    """Side in pixels of the square input, mean and std for images in 0..1."""
+    ours = model_type in NORMALISED
+    file = path / "preprocessor_config.json"
+    said = read_json(file) if file.is_file() else {}
+    if not isinstance(said, dict):
+        raise DataError(f"{file}: is no JSON object")
+    try:
+        side = _side(said.get("size"))
+        # transformers counts pixels 0..255: y = (x * factor - mean) / std
+        factor = 255.0 * (float(said.get("rescale_factor", 1 / 255)) if said.get("do_rescale", True) else 1.0)
+        if not said.get("do_normalize", ours):
+            return side, IDENTITY_MEAN, _scaled(IDENTITY_STD, factor)
+        mean = _three(said.get("image_mean", IMAGENET_MEAN))
+        std = _three(said.get("image_std", IMAGENET_STD))
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise DataError(f"{file}: not a usable image processor ({error})") from None
+    return side, _scaled(mean, factor), _scaled(std, factor)
+
+
+def _side(size: Any, default: int = 640) -> int:
+    """A square side that every stride divides: ours are stretched, so one number stands for both sides."""
+    if isinstance(size, int):
+        side = size
+    elif isinstance(size, dict) and "height" in size and "width" in size:
+        side = max(int(size["height"]), int(size["width"]))
+    elif isinstance(size, dict) and "shortest_edge" in size:
+        side = int(size["shortest_edge"])
+    else:
+        side = default
+    if side < 32:
+        raise ValueError(f"size {size}")
+    return 32 * math.ceil(side / 32)
+
+
+def _scaled(values: Three, factor: float) -> Three:
+    red, green, blue = (v / factor for v in values)
+    return red, green, blue
+
+
+def _three(values: Any) -> Three:
+    red, green, blue = (float(v) for v in values)
+    return red, green, blue

@@ -1,4 +1,4 @@
-"""``taco-kd evaluate`` as a user types it: results files of other tools, pages, and one line for each mistake."""
+"""``taco-kd evaluate`` as a user types it: results of other tools, pages, and one line for each mistake."""
 
 from __future__ import annotations
 
@@ -127,7 +127,8 @@ def test_page(run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path
     found, annotations = files
     for i in range(IMAGES):
         Image.new("RGB", (320, 240), (40 * i, 90, 20)).save(tmp_path / f"{i}.jpg")
-    said = run("evaluate", found, "--annotations", annotations, "--images", tmp_path, "--report", "page")
+    options = ("--images", tmp_path, "--report", "page", "--confidence", 0.3)
+    said = run("evaluate", found, "--annotations", annotations, *options)
     assert said.code == 0, said.err
     assert said.out.strip().endswith(f"Page: {Path('page') / 'index.html'}")
     html = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
@@ -146,11 +147,10 @@ def test_page(run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path
         assert not [w for w in html.split(outside)[1:] if not w.startswith("www.w3.org")]
     record = json.loads((tmp_path / "page" / "analysis.json").read_text())
     assert record["ap50"] == pytest.approx(1)
-    without = run("evaluate", found, "--annotations", annotations, "--out", "plain")
-    assert without.code == 0
-    assert (
-        "No pictures: no folder of images was given (--images)" in (tmp_path / "plain/index.html").read_text()
-    )
+    run("evaluate", found, "--annotations", annotations, "--out", "right")
+    assert "no image has an error at this confidence" in (tmp_path / "right" / "index.html").read_text()
+    run("evaluate", found, "--annotations", annotations, "--out", "bare", "--confidence", 0.3)
+    assert "no folder of images was given (--images)" in (tmp_path / "bare" / "index.html").read_text()
 
 
 def moved(**change: Any) -> list[dict[str, Any]]:
@@ -267,3 +267,55 @@ def test_weights_of_ours_on_a_dataset(run: Callable[..., Said], small_data: Any,
     assert by_model["ap"] == by_file["ap"] > 0.02
     assert by_model["classes"]["known"]
     assert by_file["classes"] is None
+
+
+def finished_run(folder: Path, data: Any) -> Path:
+    """A run as ``taco-kd train`` leaves it, with the packaged weights as its result."""
+    folder.mkdir(parents=True)
+    shutil.copy(zoo.packaged_file(zoo.find("conditional-detr-nano")), folder / "model.safetensors")
+    record = {
+        "status": "finished",
+        "final_hash": "00" * 32,
+        "data": {"path": str(data.path), "content_hash": data.content_hash},
+    }
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_run_on_its_own_data_and_on_other(
+    run: Callable[..., Said], small_data: Any, tmp_path: Path
+) -> None:
+    from taco_kd.config import PrepareConfig
+    from taco_kd.data.prepare import prepare
+
+    folder = finished_run(tmp_path / "runs" / "a", small_data)
+    said = run("evaluate", folder, "--json")
+    assert said.code == 0, said.err
+    own = json.loads(said.out)[str(folder)]
+    kept = json.loads((folder / "metrics" / "val.json").read_text())
+    assert kept["metrics"]["ap"] == own["ap"] > 0.02
+    assert kept["key"]["evaluator"] == own["evaluator"]
+    assert not (tmp_path / "taco-kd-out").exists()
+
+    config = PrepareConfig(source="synthetic", scenes=16, size=192, seed=5, workers=1, train_ratio=0.5)
+    other = prepare(config, tmp_path / "other")
+    said = run("evaluate", folder, "--data", other.path, "--report", "page")
+    assert said.code == 0, said.err
+    # The folder of the run keeps what was measured on its own data.
+    assert json.loads((folder / "metrics" / "val.json").read_text()) == kept
+    assert "8 images" in said.out
+    assert "data:image/jpeg" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+
+
+def test_several_models_get_a_page_each(
+    run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found, annotations = files
+    other = shutil.copy(found, tmp_path / "other.json")
+    again = tmp_path / "again" / "found.json"
+    again.parent.mkdir()
+    shutil.copy(found, again)
+    said = run("evaluate", found, other, again, "--annotations", annotations, "--out", "pages")
+    assert said.code == 0, said.err
+    pages = sorted(str(page.parent.name) for page in (tmp_path / "pages").glob("*/index.html"))
+    assert pages == ["1-found", "3-found", "other"]

@@ -32,8 +32,8 @@ def test_classes_are_matched_by_name_whatever_the_spelling() -> None:
     assert found.unknown == ("Clear plastic bottle",)
     assert found.left_out == ("person",)
     assert found.line("yolo") == (
-        "yolo knows 2 of the dataset's 3 classes: drink_can as Drink can, PAPER-CUP as Paper cup; its other 1 "
-        "classes are left out; the 1 classes that it does not know count as 0 in AP"
+        "yolo knows 2 of the dataset's 3 classes: drink_can as Drink can, PAPER-CUP as Paper cup; "
+        "left out: its other 1 class; counted as 0 in AP: the other 1 class of the dataset"
     )
 
 
