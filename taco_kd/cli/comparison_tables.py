@@ -37,8 +37,8 @@ def plan_table(plan: Plan) -> Table:
     columns = ["images", f"power for {100 * plan.difference:g} points", "least difference at 80 % power"]
     rows = []
     for point in plan.curve:
-        power = _between(*(f"{100 * value:.0f}" for value in point.power)) + " %"
-        least = _between(*(f"{100 * value:.1f}" for value in reversed(point.smallest_difference)))
+        power = _between(*(f"{100 * value:.0f}" for value in sorted(point.power))) + " %"
+        least = _between(*(f"{100 * value:.1f}" for value in sorted(point.smallest_difference)))
         rows.append([f"{point.images:,}" + (" (now)" if point.images == plan.images else ""), power, least])
     return columns, rows
 
