@@ -72,7 +72,11 @@ def test_runs_that_differ_in_the_seed_are_one_arm(tmp_path: Path, data: Path) ->
     (difference,) = comparison.differences
     aps = [evaluate_coco(TRUTH, json.loads(r.predictions_file("val").read_text())).ap for r in runs]
     assert difference.interval.estimate == pytest.approx((aps[2] + aps[3] - aps[0] - aps[1]) / 2)
-    assert comparison.arms[0].metrics.ap == pytest.approx((aps[0] + aps[1]) / 2)
+    of_arm = comparison.arms[0].metrics
+    assert of_arm.ap == pytest.approx((aps[0] + aps[1]) / 2)
+    each = [evaluate_coco(TRUTH, json.loads(r.predictions_file("val").read_text())) for r in runs[:2]]
+    assert of_arm.per_class[1].ap50 == pytest.approx(sum(m.per_class[1].ap50 for m in each) / 2)
+    assert (of_arm.images, of_arm.per_class[1].boxes) == (24, each[0].per_class[1].boxes)
     assert difference.interval.seed_error is not None
     assert difference.p_value == max(difference.p_swap, difference.p_seeds)
     assert "training seeds (2 an arm, the same in every arm)" in comparison.caveat
