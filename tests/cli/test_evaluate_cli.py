@@ -212,7 +212,7 @@ def test_bad_results_are_one_line_and_exit_code_3(
         (["found.json", "--annotations", "gt.json", "--confidence", "nan"], 2, "confidence = nan"),
         (["found.json", "--data", "nowhere"], 3, "nowhere: not a prepared dataset"),
         (["found.json", "--annotations", "gt.json", "--class-map", "no.csv"], 3, "no.csv: no such file"),
-        (["owner/detr"], 4, "owner/detr: no such file or run folder, and no model of that name"),
+        (["owner/detr"], 4, "no such file or run folder here, and on the hub: owner/detr: is not"),
         (["yolo.onnx"], 4, "yolo.onnx: no such detector file"),
         (["weights.safetensors"], 4, "weights.safetensors: no such weights file"),
         (["nowhere"], 3, "nowhere: not a run folder"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_as_transformers
+from foreign_models import save_as_transformers
 from PIL import Image
 
 from taco_kd.errors import DataError, MissingResourceError, UsageError
@@ -18,9 +18,20 @@ from taco_kd.evaluate.predict import MAX_DETECTIONS, BoxPredictor, ModelPredicto
 from taco_kd.evaluate.predictors import fingerprint, open_predictor
 from taco_kd.models import zoo
 from taco_kd.models.detector import Detector
-from taco_kd.models.hf_folder import HFFolderDetector
+from taco_kd.models.hf_pretrained import HFFolderDetector
 from taco_kd.runs import DataDir
 from taco_kd.types import Detections
+
+
+@pytest.fixture(scope="module")
+def nano() -> Detector:
+    return zoo.load(zoo.packaged_file(zoo.find("conditional-detr-nano")))
+
+
+@pytest.fixture(scope="module")
+def transformers_folder(nano: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_as_transformers(nano, tmp_path_factory.mktemp("hf") / "detr")
+
 
 DATASET = {7: "Clear plastic bottle", 3: "Drink can", 9: "Paper cup"}
 
@@ -212,7 +223,8 @@ def test_a_folder_of_another_task(tmp_path: Path) -> None:
 
 def test_names_that_are_nothing(tmp_path: Path) -> None:
     with pytest.raises(
-        MissingResourceError, match=r"owner/detr: no such file or run folder.*hf download owner/detr"
+        MissingResourceError,
+        match=r"no such file or run folder here, and on the hub: owner/detr: is not .*hf download",
     ):
         open_predictor("owner/detr")
     with pytest.raises(DataError, match="nowhere: not a run folder"):
@@ -255,3 +267,31 @@ def test_a_real_yolov8n_on_real_litter(shared: Path, tmp_path: Path) -> None:
     assert found.classes.known == ("Clear plastic bottle", "Disposable plastic cup")
     assert found.analysis.metrics.images == 34
     assert found.ap_of_known is not None
+
+
+@pytest.fixture(scope="module")
+def ultralytics_pt(tmp_path_factory: pytest.TempPathFactory, small_data: DataDir) -> Path:
+    """A tiny YOLOv8 with the dataset's classes as Ultralytics saves it: a pickle of the whole model."""
+    from copy import deepcopy
+
+    from taco_kd.models.ultralytics_quiet import quiet_ultralytics
+
+    with quiet_ultralytics():
+        from ultralytics.nn.tasks import DetectionModel
+    names = [c["name"] for c in small_data.coco("val")["categories"]]
+    torch.manual_seed(0)
+    network = DetectionModel("yolov8n.yaml", nc=len(names), verbose=False)
+    network.names = dict(enumerate(names))
+    network.args = {"task": "detect", "imgsz": 192}
+    path = tmp_path_factory.mktemp("yolo") / "yolov8n-litter.pt"
+    torch.save({"model": deepcopy(network).half(), "train_args": {"imgsz": 192}}, path)
+    return path
+
+
+def test_an_ultralytics_file_without_running_its_code(
+    ultralytics_pt: Path, small_data: DataDir, tmp_path: Path
+) -> None:
+    found = evaluate_source(str(ultralytics_pt), tmp_path / "out", Options(data=small_data))
+    assert found.name == "yolov8n-litter"
+    assert found.classes.unknown == ()
+    assert found.analysis.metrics.images == len(small_data.coco("val")["images"])

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from taco_kd.models import zoo
 from taco_kd.models.detector import Detector
-
-
-@pytest.fixture(scope="session")
-def nano() -> Detector:
-    return zoo.load(zoo.packaged_file(zoo.find("conditional-detr-nano")))
 
 
 def save_as_transformers(model: Detector, folder: Path) -> Path:
@@ -34,8 +26,3 @@ def save_as_transformers(model: Detector, folder: Path) -> Path:
         do_pad=False,
     ).save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def transformers_folder(nano: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_as_transformers(nano, tmp_path_factory.mktemp("hf") / "detr")
