@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,10 +11,10 @@ from taco_kd.cli.common import AsJson, print_json, print_table
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes or sources")] = "models",
+    what: Annotated[str, typer.Argument(help="models, recipes, studies or sources")] = "models",
     as_json: AsJson = False,
 ) -> None:
-    """The models, recipes and data sources there are.
+    """The models, recipes, studies and data sources there are.
 
     [bold]Examples[/bold]
 
@@ -23,7 +24,7 @@ def list_(
     """
     from taco_kd.errors import UsageError, one_of
 
-    tables = {"models": _models, "recipes": _recipes, "sources": _sources}
+    tables = {"models": _models, "recipes": _recipes, "studies": _studies, "sources": _sources}
     if what not in tables:
         raise UsageError(one_of("list", what, tables))
     columns, rows = tables[what]()
@@ -48,6 +49,17 @@ def _recipes() -> tuple[list[str], list[list[str]]]:
     recipes = [load_recipe(name) for name in recipe_names()]
     return ["name", "student", "teacher", "about"], [
         [r.name, r.student.model, r.teacher.model if r.teacher else "–", r.description] for r in recipes
+    ]
+
+
+def _studies() -> tuple[list[str], list[list[str]]]:
+    from taco_kd.study.cells import expand
+    from taco_kd.study.config import load_study, study_names
+
+    studies = [load_study(name) for name in study_names()]
+    return ["name", "arms", "cells", "about"], [
+        [s.name, ", ".join(arm.name for arm in s.arms), str(len(expand(s, Path()))), s.description]
+        for s in studies
     ]
 
 
