@@ -81,7 +81,7 @@ def study(
         _print(outcome)
     if outcome.failed:
         names = ", ".join(status.cell.id for status in outcome.failed)
-        raise TacoKDError(f"{len(outcome.failed)} of {len(outcome.statuses)} cells failed: {names}")
+        raise TacoKDError(f"{len(outcome.failed)} of {len(outcome.chosen)} cells failed: {names}")
 
 
 def _print_plan(found: Plan, jobs: int, as_json: bool) -> None:

@@ -94,10 +94,9 @@ def _recipe(study: StudyConfig, arm: ArmConfig, start: InitialisationConfig | No
     values = load_recipe(arm.recipe).model_dump(mode="json")
     values = merged(values, study.set)
     if start is not None:
-        student = {
-            key: value for key, value in start.model_dump().items() if key != "name" and value is not None
-        }
-        values = merged(values, {"student": student})
+        weights = {"weights": start.weights, "backbone_from": start.backbone_from}
+        student = {key: value for key, value in weights.items() if value is not None}
+        values = merged(merged(values, start.set), {"student": student})
     values = merged(values, arm.set)
     values["name"] = arm.name if start is None else f"{arm.name}_{start.name}"
     return validate(Recipe, values, where=f"study {study.name}: arm {arm.name}")

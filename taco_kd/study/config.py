@@ -64,6 +64,8 @@ class InitialisationConfig(Settings):
     """packaged, random, or the path of a .safetensors file or a run folder"""
     backbone_from: str | None = None
     """take only the backbone from this .safetensors file or run folder"""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """settings that replace the recipe's and the study's, such as more steps for random weights"""
 
 
 class FoldsConfig(Settings):

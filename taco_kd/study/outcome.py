@@ -25,7 +25,8 @@ class Outcome:
     """What a study has found so far.
 
     Attributes:
-        statuses: of all cells, chosen or not.
+        statuses: of all cells.
+        chosen: ids of the cells that this call was about.
         pages: HTML report of each question that has runs.
     """
 
@@ -36,10 +37,12 @@ class Outcome:
     record: Path
     text: Path
     pages: tuple[Path, ...]
+    chosen: frozenset[str]
 
     @property
     def failed(self) -> list[CellStatus]:
-        return [status for status in self.statuses if status.state == "failed"]
+        """Chosen cells that failed."""
+        return [s for s in self.statuses if s.state == "failed" and s.cell.id in self.chosen]
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values: what ``study.json`` holds."""
@@ -70,6 +73,7 @@ def write_outcome(
     data: DataDir,
     out: Path,
     *,
+    chosen: frozenset[str],
     resamples: int,
     on_progress: Tick | None = None,
 ) -> Outcome:
@@ -89,6 +93,7 @@ def write_outcome(
         record=out / "study.json",
         text=out / "study.md",
         pages=pages,
+        chosen=chosen,
     )
     write_text(outcome.text, markdown(study, statuses, rows, questions))
     write_json(outcome.record, outcome.to_json())

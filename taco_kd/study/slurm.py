@@ -65,7 +65,7 @@ def _executor(launch: Launch) -> Any:
             "--launcher slurm: there is no sbatch here; run it on a login node of the cluster, or use "
             "--launcher local"
         )
-    executor = submitit.AutoExecutor(folder=launch.logs / "slurm" / "%j", cluster=settings.cluster)
+    executor = submitit.AutoExecutor(folder=launch.logs / "slurm", cluster=settings.cluster)
     executor.update_parameters(**_parameters(settings, launch.parallel))
     return executor
 

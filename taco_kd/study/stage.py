@@ -117,7 +117,7 @@ def run_study(
     """
     start = launcher(launched_by)
     cells = expand(study, out)
-    wanted = {cell.id for cell in (cells if only is None else select(cells, only))}
+    wanted = frozenset(cell.id for cell in (cells if only is None else select(cells, only)))
     _claim(study, out)
     with StopRequests() as stop:
         data = _make_data(study, text, out, data_path, task)
@@ -130,7 +130,9 @@ def run_study(
                 _run_cells(todo, data, out, start, study, jobs, stop.event, tick)
         statuses = [status_of(cell, data.of(cell), out) for cell in cells]
         with task("compare") as tick:
-            return write_outcome(study, statuses, data.whole, out, resamples=resamples, on_progress=tick)
+            return write_outcome(
+                study, statuses, data.whole, out, chosen=wanted, resamples=resamples, on_progress=tick
+            )
 
 
 def _run_cells(
