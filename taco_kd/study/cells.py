@@ -60,15 +60,23 @@ def expand(study: StudyConfig, out: Path) -> tuple[Cell, ...]:
             for arm in study.arms:
                 name = start.name if start else None
                 if (arm.name, name) in recipes:
-                    cells.append(_cell(folder, arm, name, seed, fold, recipes[arm.name, name]))
+                    cells.append(_cell(study, folder, arm, name, seed, fold, recipes[arm.name, name]))
     return _needed_first(cells)
 
 
 def _cell(
-    folder: Path, arm: ArmConfig, start: str | None, seed: int, fold: int | None, recipe: Recipe
+    study: StudyConfig,
+    folder: Path,
+    arm: ArmConfig,
+    start: str | None,
+    seed: int,
+    fold: int | None,
+    recipe: Recipe,
 ) -> Cell:
     def name(arm_name: str) -> str:
-        parts = [arm_name, start, f"seed{seed}", None if fold is None else f"fold{fold}"]
+        starts = [s.name for s in study.initialisations_of(study.arm(arm_name)) if s is not None]
+        own = starts[0] if len(starts) == 1 else start
+        parts = [arm_name, own, f"seed{seed}", None if fold is None else f"fold{fold}"]
         return "_".join(part for part in parts if part is not None)
 
     changes: dict[str, Any] = {"train": {"seed": seed}}

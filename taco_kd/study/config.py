@@ -49,9 +49,10 @@ class ArmConfig(Settings):
     initialisations: tuple[Name, ...] | None = None
     """which of the study's initialisations it is run with; all by default"""
     student_from: Name | None = None
-    """start the student from this arm's run (same initialisation, seed and fold): a second stage"""
+    """start the student from this arm's run with the same seed and fold: a second stage"""
     teacher_from: Name | None = None
-    """take this arm's run (same initialisation, seed and fold) as the teacher"""
+    """take this arm's run with the same seed and fold as the teacher; in both, the run with the same
+    initialisation is meant, or that with the only one the arm has"""
     compared: bool = True
     """false for an arm that only serves others, as a first stage or a teacher"""
 
@@ -199,7 +200,7 @@ def _check(study: StudyConfig, where: str) -> None:
             _known(source, arms, f"{where}: arm {arm.name}: an arm called")
             has = study.initialisations_of(study.arm(source))
             for own in study.initialisations_of(arm):
-                if own not in has:
+                if own not in has and len(has) > 1:
                     raise UsageError(
                         f"{where}: arm {arm.name} needs {source}, which is not run with {own and own.name}"
                     )
