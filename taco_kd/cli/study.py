@@ -12,6 +12,7 @@ from taco_kd.cli.common import OUT, AsJson, print_json, print_table, say
 if TYPE_CHECKING:
     from taco_kd.study.outcome import Outcome
     from taco_kd.study.stage import Plan
+    from taco_kd.study.status import CellStatus
 
 
 def study(
@@ -93,14 +94,13 @@ def _print_plan(found: Plan, jobs: int, as_json: bool) -> None:
     rows = [
         [
             status.cell.id,
-            status.cell.recipe.name,
-            f"{status.steps_done:,} of {'?' if status.steps_total is None else f'{status.steps_total:,}'}",
+            _steps(status),
             f"{status.seconds:.0f}",
             status.state + (f": {status.reason}" if status.reason else ""),
         ]
         for status in found.statuses
     ]
-    print_table(["cell", "recipe", "steps", "seconds", "state"], rows)
+    print_table(["cell", "steps", "seconds", "state"], rows)
     done = sum(status.state == "finished" for status in found.statuses)
     left = found.seconds_left
     if done == len(rows):
@@ -133,6 +133,12 @@ def _print(outcome: Outcome) -> None:
     say(f"Outcome: {outcome.text}, {outcome.record}")
     for page in outcome.pages:
         say(f"Report: {page}")
+
+
+def _steps(status: CellStatus) -> str:
+    if status.steps_total is None:
+        return f"{status.cell.recipe.train.epochs} epochs"
+    return f"{status.steps_done:,} of {status.steps_total:,}"
 
 
 def _duration(seconds: float) -> str:

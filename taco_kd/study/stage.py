@@ -11,7 +11,7 @@ from typing import Any
 
 from taco_kd.config import PrepareConfig
 from taco_kd.data.prepare import prepare
-from taco_kd.errors import MissingResourceError, UsageError
+from taco_kd.errors import DataError, UsageError
 from taco_kd.files import write_text
 from taco_kd.progress import Tick, warn
 from taco_kd.runs import DataDir, claim
@@ -112,7 +112,7 @@ def run_study(
         UsageError: settings that do not fit, an ``out`` of another study, or cells that changed and no
             ``overwrite``.
         DataError: data that cannot be used.
-        MissingResourceError: the launcher is not installed here, or the data is not there.
+        MissingResourceError: the launcher is not installed here.
         InterruptedRunError: stopped by SIGINT or SIGTERM; the same call goes on.
     """
     start = launcher(launched_by)
@@ -219,7 +219,7 @@ def _claim(study: StudyConfig, out: Path) -> None:
 def _make_data(study: StudyConfig, text: str, out: Path, data_path: Path | None, task: Task) -> StudyData:
     path = data_path or study.data.path
     if path is not None and not path.exists():
-        raise MissingResourceError(
+        raise DataError(
             f"{path}: the study's dataset is not there; make it with taco-kd prepare --out {path}, or name "
             "yours with --data"
         )
