@@ -146,7 +146,8 @@ def validate(kind: type[S], values: Mapping[str, Any], *, where: str) -> S:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelled key is often why another one is missing, so it is told first.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             valid = ", ".join(sorted(_fields_beside(kind, first["loc"])))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,10 @@ def run_ray(jobs: Sequence[Job], launch: Launch) -> Iterator[Result]:
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the study's own result
         if not ray.is_initialized():
             own = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
+            before = signal.getsignal(signal.SIGTERM)
             ray.init(log_to_driver=False, logging_level="ERROR", **own)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # Ray's own handler would end the program at once
         has = ray.cluster_resources()
         gpus, cores = int(has.get("GPU", 0)), int(has.get("CPU", 1))
         parallel = launch.parallel or max(1, gpus)

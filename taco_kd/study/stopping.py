@@ -55,7 +55,7 @@ class StopRequests:
         self.event.set()
         if not (self._patient and first):
             raise self._error()
-        notice("Stopping: running cells write a checkpoint.")
+        notice("Stopping: waiting for the running cells to end.")
 
     def _error(self) -> InterruptedRunError:
         return InterruptedRunError("stopped; the same command goes on from there")
