@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -61,26 +62,50 @@ def silent(label: str) -> Iterator[Tick]:
     yield lambda done, total, note="": None
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
-    """Run the TOML of a study in ``tmp_path/out``, its cells one after the other in this process."""
+def inline(jobs: Sequence[Job], launch: Launch) -> Iterator[Result]:
+    """A launcher that runs the cells one after the other in this process."""
+    for job in jobs:
+        if launch.stop.is_set():
+            return
+        yield do(job, partial(launch.on_step, job.id))
 
-    def inline(jobs: Sequence[Job], launch: Launch) -> Iterator[Result]:
-        for job in jobs:
-            if launch.stop.is_set():
-                return
-            yield do(job, partial(launch.on_step, job.id))
 
+Runner = Callable[..., Outcome]
+
+
+def runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Runs the TOML of a study in ``folder/out``."""
     monkeypatch.setattr(stage, "launcher", lambda name: inline)
 
     def start(study: str, **options: Any) -> Outcome:
-        file = tmp_path / "study.toml"
+        file = folder / "study.toml"
         file.write_text(study)
         return stage.run_study(
-            load_study(str(file)), study, tmp_path / "out", resamples=100, task=silent, **options
+            load_study(str(file)), study, folder / "out", resamples=100, task=silent, **options
         )
 
     return start
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runner:
+    return runner(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def whole(text: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """The finished small study, for looking at, and its outcome."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        outcome = runner(folder, monkeypatch)(text())
+    return folder / "out", outcome
+
+
+@pytest.fixture
+def done(whole: tuple[Path, Outcome], tmp_path: Path) -> Path:
+    """The same finished study in ``tmp_path/out``, for going on with."""
+    shutil.copytree(whole[0], tmp_path / "out", copy_function=shutil.copy2)
+    return tmp_path / "out"
 
 
 @pytest.fixture
