@@ -32,7 +32,7 @@ path = "{data}"
 steps = {steps}
 batch_size = 2
 warmup_steps = 1
-checkpoint_seconds = 0.5
+checkpoint_seconds = {seconds}
 
 [slurm]
 cluster = "local"
@@ -51,8 +51,8 @@ recipe = "nano-paper"
 
 @pytest.fixture(scope="session")
 def text(small_data: DataDir) -> Callable[..., str]:
-    def make(*, steps: int = 2, more: str = "") -> str:
-        return TEXT.format(data=small_data.path, steps=steps) + more
+    def make(*, steps: int = 2, seconds: float = 60, more: str = "") -> str:
+        return TEXT.format(data=small_data.path, steps=steps, seconds=seconds) + more
 
     return make
 

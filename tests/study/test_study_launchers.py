@@ -66,7 +66,7 @@ def wait_for_steps(process, folder, number):
 
 
 def test_a_killed_study_goes_on_where_it_was(file, tmp_path):
-    words = (file(steps=40), "--out", "o", "--only", "*_seed0")
+    words = (file(steps=40, seconds=0.5), "--out", "o", "--only", "*_seed0")
     process = subprocess.Popen(command(*words), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for_steps(process, tmp_path / "o", 5)
     process.kill()

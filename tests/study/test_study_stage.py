@@ -87,7 +87,7 @@ def test_a_changed_study_is_refused_and_run_again_only_with_overwrite(text, run,
 
 def test_a_changed_dataset_is_a_change_of_every_cell(text, run, done, small_data, tmp_path):
     fold = make_folds(small_data, tmp_path / "other", FoldsConfig(count=3))[0]
-    with pytest.raises(UsageError, match="4 of 4 cells .* baseline_seed0: the data changed"):
+    with pytest.raises(UsageError, match=r"4 of 4 cells .* baseline_seed0: the data changed"):
         run(text(), data_path=fold.path)
 
 
