@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from taco_kd.models.decode import decode
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.types import Detections
 
 
@@ -19,7 +18,7 @@ class ModelDetector:
         name: what records and figures call it.
     """
 
-    def __init__(self, model: HFDetector, name: str) -> None:
+    def __init__(self, model: Detector, name: str) -> None:
         self._model = model.eval()
         self._name = name
 
@@ -40,4 +39,6 @@ class ModelDetector:
         output = self._model(batch)
         best = output.logits.amax(-1, keepdim=True)
         output.logits = output.logits.masked_fill(output.logits < best, -torch.inf)
-        return decode(output, width=image.width, height=image.height, top_k=output.logits.shape[1])[0]
+        return self._model.decode(
+            output, width=image.width, height=image.height, top_k=output.logits.shape[1]
+        )[0]

@@ -11,12 +11,11 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from taco_kd.bench.latency import Call
-from taco_kd.models.decode import decode
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.types import Detections, DetectorOutput
 
 
-def model_call(model: HFDetector, images: Tensor, device: torch.device) -> Call:
+def model_call(model: Detector, images: Tensor, device: torch.device) -> Call:
     """Scope ``model``: tensors that are on the device already, in; raw outputs out."""
     ready = cycle([_prepared(model, image, device) for image in images[:, None].unbind()])
 
@@ -27,19 +26,19 @@ def model_call(model: HFDetector, images: Tensor, device: torch.device) -> Call:
     return run
 
 
-def e2e_call(model: HFDetector, images: Tensor, device: torch.device) -> Call:
+def e2e_call(model: Detector, images: Tensor, device: torch.device) -> Call:
     """Scope ``e2e``: a decoded uint8 image in host memory in; final boxes, in its pixels, out."""
     height, width = images.shape[-2:]
     given = cycle(images[:, None].unbind())
 
     def run() -> list[Detections]:
         output = model(_prepared(model, next(given), device))
-        return decode(output, width=width, height=height)
+        return model.decode(output, width=width, height=height)
 
     return run
 
 
-def _prepared(model: HFDetector, image: Tensor, device: torch.device) -> Tensor:
+def _prepared(model: Detector, image: Tensor, device: torch.device) -> Tensor:
     """uint8 [1, 3, H, W] to float [1, 3, S, S] in 0..1; the model subtracts mean and std itself."""
     side = model.image_size
     moved = image.to(device)
@@ -49,7 +48,7 @@ def _prepared(model: HFDetector, image: Tensor, device: torch.device) -> Tensor:
 
 
 @contextmanager
-def lent(models: Mapping[str, HFDetector]) -> Iterator[None]:
+def lent(models: Mapping[str, Detector]) -> Iterator[None]:
     """Models that may be moved and switched to eval inside; afterwards they are as they were."""
     devices = {name: model.mean.device for name, model in models.items()}
     modes = [(module, module.training) for model in models.values() for module in model.modules()]
@@ -62,7 +61,7 @@ def lent(models: Mapping[str, HFDetector]) -> Iterator[None]:
             module.training = training
 
 
-def peak_memory_mib(call: Call, model: HFDetector, device: torch.device) -> float | None:
+def peak_memory_mib(call: Call, model: Detector, device: torch.device) -> float | None:
     """Weights and the activations of one call on a GPU; None on a CPU, where torch does not count."""
     if device.type != "cuda":
         return None

@@ -15,7 +15,7 @@ from taco_kd.errors import UsageError
 from taco_kd.evaluate.stage import data_of
 from taco_kd.files import write_json
 from taco_kd.models import zoo
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir
 
@@ -43,7 +43,7 @@ def bench_runs(
         raise UsageError(
             f"two runs are both called {next(n for n in names if names.count(n) > 1)!r}; rename one"
         )
-    models: dict[str, tuple[HFDetector, Path | None]] = {
+    models: dict[str, tuple[Detector, Path | None]] = {
         run.name: (zoo.load(run.path), run.model_file) for run in runs
     }
     side = min(model.image_size for model, _ in models.values())

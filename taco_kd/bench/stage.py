@@ -29,7 +29,7 @@ from taco_kd.bench.records import SCOPES, BenchRecord
 from taco_kd.environment import pick_device
 from taco_kd.errors import DataError, UsageError, one_of
 from taco_kd.files import sha256_file
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.progress import Tick
 from taco_kd.runs import RunDir
 
@@ -38,7 +38,7 @@ NOISE_IMAGES = 4
 
 
 def bench(
-    models: Mapping[str, tuple[HFDetector, Path | None]],
+    models: Mapping[str, tuple[Detector, Path | None]],
     *,
     device: str = "auto",
     gpu: str | None = None,
@@ -111,7 +111,7 @@ def _check(models: Mapping[str, object], images: Tensor | None, scopes: Sequence
         )
 
 
-def _facts(model: HFDetector, weights: Path | None, project: bool) -> dict[str, Any]:
+def _facts(model: Detector, weights: Path | None, project: bool) -> dict[str, Any]:
     """The fields of a record that no clock is needed for."""
     if weights is not None and weights.is_dir():
         weights = RunDir.open(weights).model_file
@@ -125,13 +125,13 @@ def _facts(model: HFDetector, weights: Path | None, project: bool) -> dict[str, 
         "gmacs": cost.gmacs,
         "gflops": cost.gflops,
         "uncounted": tuple(cost.uncounted),
-        "paper_convention": asdict(paper) if paper is not None else None,
+        "paper_convention": asdict(paper),
         "projected": tuple(project_t4(kernels, cost.gflops)) if project else (),
     }
 
 
 def _measure(
-    models: Mapping[str, HFDetector],
+    models: Mapping[str, Detector],
     scope: str,
     images: Tensor | None,
     device: torch.device,

@@ -7,19 +7,21 @@ from typing import Any
 
 import torch
 
+from taco_kd.config import Recipe, validate
 from taco_kd.errors import DataError
-from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
+from taco_kd.evaluate.coco_metrics import EVALUATOR, Metrics, evaluate_coco
 from taco_kd.evaluate.predict import predict
 from taco_kd.files import read_json, write_json
 from taco_kd.models import zoo
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
+from taco_kd.models.settings import initial_student
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, Split
 
 
 def evaluate_model(
-    model: HFDetector,
+    model: Detector,
     data: DataDir,
     split: Split = "val",
     *,
@@ -42,7 +44,7 @@ def evaluate(
     """Evaluate the run's model, by default on the data it was trained with.
 
     Writes ``predictions/{split}.json`` and ``metrics/{split}.json``. A run that was already evaluated with
-    the same weights on the same data is not evaluated again.
+    the same weights on the same data by the same evaluator is not evaluated again.
 
     Raises:
         DataError: the run is not finished, or its data is gone or changed.
@@ -50,7 +52,7 @@ def evaluate(
     record = run.record()
     data = data or data_of(run)
     file = run.metrics_file(split)
-    key = {"weights": record["final_hash"], "data": data.content_hash}
+    key = {"weights": record["final_hash"], "data": data.content_hash, "evaluator": EVALUATOR}
     if file.is_file() and (found := read_json(file)).get("key") == key:
         return Metrics.from_json(found["metrics"], where=str(file))
     model = zoo.load(run.path)
@@ -71,16 +73,12 @@ def evaluate_initial(run: RunDir, split: Split = "val", *, device: torch.device 
     found = read_json(run.metrics_file(split))
     if found["initial"] is not None:
         return Metrics.from_json(found["initial"], where=str(run.metrics_file(split)))
-    student = record["recipe"]["student"]
-    model, _ = zoo.make(
-        student["model"],
-        data.class_names,
-        weights=student["weights"],
-        backbone_from=student["backbone_from"],
-        seed=record["recipe"]["train"]["seed"],
-    )
+    recipe = validate(Recipe, record["recipe"], where=str(run.record_file))
+    model, _ = initial_student(recipe.student, data.class_names, seed=recipe.train.seed)
     if weights_hash(model.network) != record["init_hash"]:
-        raise DataError(f"{run.path}: the weights it started from ({student['weights']}) have changed since")
+        raise DataError(
+            f"{run.path}: the weights it started from ({recipe.student.weights}) have changed since"
+        )
     metrics, _ = evaluate_model(model, data, split, device=device)
     write_json(run.metrics_file(split), {**found, "initial": metrics.to_json()})
     return metrics

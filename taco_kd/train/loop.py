@@ -16,7 +16,7 @@ from taco_kd.config import TrainConfig
 from taco_kd.data.dataset import DetectionDataset, training_batch
 from taco_kd.distill.recipe import Distiller
 from taco_kd.errors import TacoKDError
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 from taco_kd.train.optim import lr_at, set_lr
 from taco_kd.types import total
 
@@ -27,18 +27,18 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 class TrainState:
     """Everything that changes during a run; a checkpoint is exactly this."""
 
-    student: HFDetector
+    student: Detector
     distiller: Distiller | None
     optimizer: torch.optim.Optimizer
     ema: AveragedModel | None
     step: int = 0
     """steps done"""
 
-    def result(self) -> HFDetector:
+    def result(self) -> Detector:
         """The model that the run delivers: the moving average where there is one."""
         if self.ema is None:
             return self.student
-        return cast(HFDetector, self.ema.module)
+        return cast(Detector, self.ema.module)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class StepRecord:
     pairs: int
 
 
-def make_ema(student: HFDetector, decay: float) -> AveragedModel | None:
+def make_ema(student: Detector, decay: float) -> AveragedModel | None:
     """Moving average of the weights; batch-norm statistics, averages already, are copied.
 
     Averaging the statistics too keeps a trace of their initial variance of 1, which ruins layers whose true

@@ -9,18 +9,16 @@ from torch import nn
 
 from taco_kd.config import TrainConfig
 from taco_kd.distill.recipe import Distiller
-from taco_kd.models.hf import HFDetector
+from taco_kd.models.detector import Detector
 
 
-def build_optimizer(
-    student: HFDetector, distiller: Distiller | None, config: TrainConfig
-) -> torch.optim.AdamW:
+def build_optimizer(student: Detector, distiller: Distiller | None, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over the student and, with distillation, the projections. Norms and biases do not decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in student.named_parameters():
         if not parameter.requires_grad:
             continue
-        ratio = config.backbone_lr_ratio if ".backbone." in name else 1.0
+        ratio = config.backbone_lr_ratio if student.is_backbone(name) else 1.0
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((ratio, decay), []).append(parameter)
     if distiller is not None:

@@ -1,0 +1,141 @@
+"""What every model is to the rest of the program: an image goes in once, everything needed comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from taco_kd.models.decode import decode
+from taco_kd.types import Detections, DetectorOutput, FeatureMap, FeatureSpec, Targets
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+IDENTITY_MEAN = (0.0, 0.0, 0.0)
+IDENTITY_STD = (1.0, 1.0, 1.0)
+
+
+class ImageModel(nn.Module):
+    """A network with the input it wants. Images are [B, 3, H, W] RGB in 0..1; it normalises them itself.
+
+    So a teacher and a student with different conventions can be fed the same batch, and the convention
+    travels with the checkpoint.
+
+    Args:
+        network: the library's module; its ``state_dict`` is what a checkpoint holds.
+        model_name: its name in the zoo; travels with the checkpoint.
+        image_size: side in pixels of the square input it is trained and evaluated on.
+        features_spec: the maps it hands out, fine to coarse.
+        mean, std: normalisation of its input.
+    """
+
+    family: ClassVar[str]
+    """which file of ``taco_kd.models`` can rebuild it; travels with the checkpoint"""
+
+    def __init__(
+        self,
+        network: Any,
+        *,
+        model_name: str,
+        image_size: int,
+        features_spec: Sequence[FeatureSpec],
+        mean: Sequence[float] = IDENTITY_MEAN,
+        std: Sequence[float] = IDENTITY_STD,
+    ) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.model_name = model_name
+        self.image_size = image_size
+        self.features_spec = tuple(features_spec)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """``images`` [B, 3, H, W] in 0..1 as the network wants them."""
+        return (images - self.mean) / self.std
+
+    def architecture(self) -> Mapping[str, Any]:
+        """JSON values from which the family rebuilds the network, whatever its size; weights apart."""
+        raise NotImplementedError
+
+    def metadata(self) -> Mapping[str, str]:
+        """What a checkpoint must say so that the model can be rebuilt from it."""
+        return {
+            "format": "taco-kd/1",
+            "family": self.family,
+            "model": self.model_name,
+            "architecture": json.dumps(self.architecture()),
+            "image_size": str(self.image_size),
+            "mean": json.dumps([round(v, 6) for v in self.mean.flatten().tolist()]),
+            "std": json.dumps([round(v, 6) for v in self.std.flatten().tolist()]),
+        }
+
+
+class Detector(ImageModel):
+    """An object detector behind one ``forward``; subclasses are the families.
+
+    Args:
+        class_names: one per logit, in order.
+    """
+
+    class_layers: ClassVar[tuple[str, ...]] = ()
+    """parts of the names of layers with one row per class (loaded row by row, by class name)"""
+
+    backbone_parts: ClassVar[tuple[str, ...]] = (".backbone.",)
+    """parts of the names of parameters that belong to the backbone"""
+
+    dense: ClassVar[bool] = False
+    """whether a query is a place in the image, of which several find one object, and not one of a set"""
+
+    def __init__(self, network: Any, *, class_names: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(network, **kwargs)
+        self.class_names = tuple(class_names)
+
+    def forward(
+        self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
+    ) -> DetectorOutput:
+        """One pass over ``images`` [B, 3, H, W] in 0..1; with ``targets`` also the detection loss.
+
+        With ``with_features`` the backbone's maps are taken on their way: never a second forward.
+        """
+        raise NotImplementedError
+
+    def decode(
+        self, output: DetectorOutput, *, width: float, height: float, top_k: int = 100
+    ) -> list[Detections]:
+        """Final boxes of each image, best first, in pixels of a ``width`` x ``height`` image.
+
+        The ``top_k`` best (query, class) pairs; a family that needs NMS overrides this.
+        """
+        return decode(output, width=width, height=height, top_k=top_k)
+
+    def as_queries(self, output: DetectorOutput) -> DetectorOutput:
+        """``output`` with at most one confident query for an object, as a DETR's is; dense families choose."""
+        return output
+
+    def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take over what the layout of ``state`` decides, before its values are copied; in words.
+
+        Most families have one layout, and nothing to take over.
+        """
+        return []
+
+    def is_backbone(self, parameter_name: str) -> bool:
+        """Whether a name from ``named_parameters`` belongs to the backbone."""
+        return any(part in f".{parameter_name}" for part in self.backbone_parts)
+
+    def metadata(self) -> Mapping[str, str]:
+        return {**super().metadata(), "class_names": json.dumps(self.class_names)}
+
+
+class FeatureModel(ImageModel):
+    """A backbone that teaches by its maps alone: no classes, no boxes (DINOv3)."""
+
+    def forward(self, images: Tensor) -> list[FeatureMap]:
+        """Maps of ``images`` [B, 3, H, W] in 0..1 of any size, as ``features_spec`` says, fine to coarse."""
+        raise NotImplementedError
