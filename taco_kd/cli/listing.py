@@ -12,7 +12,9 @@ from taco_kd.cli.list_models import print_models
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes, studies, sources, classes or tables")] = "models",
+    what: Annotated[
+        str, typer.Argument(help="models, recipes, studies, sources, classes or tables")
+    ] = "models",
     name: Annotated[
         Optional[str], typer.Argument(help="One label space or class table, to see what is in it.")
     ] = None,

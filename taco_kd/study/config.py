@@ -110,6 +110,8 @@ class StudyConfig(Settings):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
     """training seeds"""
     folds: FoldsConfig | None = None
+    group_by: str | None = None
+    """images that belong together stay in one fold and are resampled together; as in taco-kd compare"""
     set: dict[str, Any] = Field(default_factory=dict)
     """settings that replace those of every arm's recipe"""
     slurm: SlurmConfig = SlurmConfig()

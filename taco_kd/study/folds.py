@@ -15,6 +15,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from taco_kd.data.staging import folder_that_becomes
 from taco_kd.errors import DataError
+from taco_kd.evaluate.groups import group_images
 from taco_kd.files import read_json, sha256_file, sha256_json, write_json
 from taco_kd.progress import Tick
 from taco_kd.runs import SPLITS, DataDir, Split
@@ -49,8 +50,14 @@ def pooled(data: DataDir) -> dict[str, Any]:
     return {**parts["train"], "images": images, "annotations": annotations}
 
 
-def groups_of(images: Sequence[Mapping[str, Any]], pairs: Iterable[Sequence[int]] = ()) -> list[list[int]]:
-    """Ids of images that must stay together: equal ``group`` or ``scene``, or a pair of near-duplicates."""
+def groups_of(
+    images: Sequence[Mapping[str, Any]], pairs: Iterable[Sequence[int]] = (), *, by: str | None = None
+) -> list[list[int]]:
+    """Ids of images that must stay together: equal ``group`` or ``scene``, or a pair of near-duplicates.
+
+    Args:
+        by: and what :func:`taco_kd.evaluate.groups.group_images` puts together.
+    """
     ids = sorted(int(image["id"]) for image in images)
     sets = DisjointSet(ids)
     first: dict[tuple[str, object], int] = {}
@@ -58,6 +65,10 @@ def groups_of(images: Sequence[Mapping[str, Any]], pairs: Iterable[Sequence[int]
         for key in GROUP_KEYS:
             if image.get(key) is not None:
                 sets.merge(first.setdefault((key, image[key]), int(image["id"])), int(image["id"]))
+    if by is not None:
+        of_image = group_images({"images": images}, by).of_image
+        members = {int(group): image_id for group, image_id in zip(of_image, ids, strict=True)}
+        pairs = [*pairs, *((members[int(group)], i) for group, i in zip(of_image, ids, strict=True))]
     for one, other in pairs:
         if one in sets and other in sets:
             sets.merge(one, other)
@@ -83,7 +94,12 @@ def assign(groups: Sequence[Sequence[int]], *, count: int, seed: int) -> list[li
 
 
 def make_folds(
-    data: DataDir, out: Path, config: FoldsConfig, *, on_progress: Tick | None = None
+    data: DataDir,
+    out: Path,
+    config: FoldsConfig,
+    *,
+    group_by: str | None = None,
+    on_progress: Tick | None = None,
 ) -> tuple[DataDir, ...]:
     """The folds of ``data`` in ``out/fold0``, ``out/fold1``, ...; those that are there already are kept.
 
@@ -91,9 +107,10 @@ def make_folds(
 
     Raises:
         DataError: ``data`` cannot be pooled, has fewer groups than folds, or lacks an image.
+        UsageError: nothing to group by.
     """
     coco = pooled(data)
-    groups = groups_of(coco["images"], _duplicate_pairs(data))
+    groups = groups_of(coco["images"], _duplicate_pairs(data), by=group_by)
     parts = assign(groups, count=config.count, seed=config.seed)
     hashes: dict[str, str] = {}
     made = []
@@ -105,6 +122,7 @@ def make_folds(
             "count": config.count,
             "seed": config.seed,
             "groups": len(groups),
+            "group_by": group_by,
             "source": {"path": str(data.path.resolve()), "content_hash": data.content_hash},
         }
         if not _is_there(fold, origin):
@@ -122,7 +140,7 @@ def _is_there(fold: DataDir, origin: Mapping[str, Any]) -> bool:
         return False
     found = fold.record().get("fold") or {}
     return bool(found.get("source", {}).get("content_hash") == origin["source"]["content_hash"]) and all(
-        found.get(key) == origin[key] for key in ("method", "index", "count", "seed", "groups")
+        found.get(key) == origin[key] for key in ("method", "index", "count", "seed", "groups", "group_by")
     )
 
 

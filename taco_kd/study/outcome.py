@@ -101,14 +101,13 @@ def write_outcome(
 
 
 def _page(study: StudyConfig, question: Question, out: Path) -> Path:
-    """The HTML report of a question: one run of each arm, with the comparison of all."""
+    """The HTML report of a question: its runs, with the comparison of all."""
     suffix = "" if question.initialisation is None else f"-{question.initialisation}"
-    first = question.arms[0].seeds[0]
-    shown = f"seed {first.seed}" + ("" if first.cells[0].fold is None else f", fold {first.cells[0].fold}")
     start = "" if question.initialisation is None else f", {question.initialisation}"
+    some = "" if study.folds is None else ": runs of one fold, and the verdict of all"
     return report(
-        [arm.first for arm in question.arms],
+        [run for arm in question.arms for run in arm.shown],
         out / f"report{suffix}.html",
         comparison=question.comparison.to_json() if question.comparison else None,
-        title=f"{study.name}{start}: the runs of {shown}, the verdict of all",
+        title=f"{study.name}{start}{some}",
     )

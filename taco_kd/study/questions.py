@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from taco_kd.evaluate.arms import named_arm
 from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
-from taco_kd.evaluate.comparable import confounders, predictions_of
-from taco_kd.evaluate.comparison import Comparison, compare_predictions
+from taco_kd.evaluate.comparable import confounders_of_arms, predictions_of, require_same_evaluation
+from taco_kd.evaluate.comparison import Comparison, Predictions, compare_arms, compare_predictions
 from taco_kd.evaluate.stage import evaluate
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir
@@ -52,9 +53,10 @@ class ArmRuns:
     metrics: tuple[Metrics, ...]
 
     @property
-    def first(self) -> RunDir:
-        """The run that stands for the arm where only one can be shown."""
-        return self.seeds[0].cells[0].run
+    def shown(self) -> list[RunDir]:
+        """The runs of a page: one for each seed, or where folds are many, one that stands for all."""
+        runs = [seed.cells[0].run for seed in self.seeds]
+        return runs if self.seeds[0].cells[0].fold is None else runs[:1]
 
 
 @dataclass(frozen=True)
@@ -133,24 +135,27 @@ def _question(
         reason = f"no arm but the reference {study.reference} has a complete seed yet"
     if reason:
         return Question(start, tuple(complete), None, reason)
-    comparison = _compare(complete, truth, resamples, on_progress)
+    comparison = _compare(study, complete, truth, resamples, on_progress)
     return Question(start, tuple(complete), comparison, "")
 
 
 def _compare(
-    arms: Sequence[ArmRuns], truth: Mapping[str, Any], resamples: int, on_progress: Tick | None
+    study: StudyConfig,
+    arms: Sequence[ArmRuns],
+    truth: Mapping[str, Any],
+    resamples: int,
+    on_progress: Tick | None,
 ) -> Comparison:
-    """The one place that knows how arms of several seeds are compared."""
+    """All seeds of each arm against all of the reference."""
+    members = [named_arm(arm.name, [seed.cells[0].run for seed in arm.seeds]) for arm in arms]
+    if study.folds is None:
+        return compare_arms(members, resamples=resamples, group_by=study.group_by, on_progress=on_progress)
+    require_same_evaluation([cell.run for arm in arms for seed in arm.seeds for cell in seed.cells], "val")
+    predictions: dict[str, Predictions] = {
+        arm.name: {seed.seed: seed.predictions() for seed in arm.seeds} for arm in arms
+    }
     comparison = compare_predictions(
-        truth,
-        {arm.name: arm.seeds[0].predictions() for arm in arms},
-        resamples=resamples,
-        on_progress=on_progress,
+        truth, predictions, resamples=resamples, group_by=study.group_by, on_progress=on_progress
     )
-    reference = arms[0]
-    lines = [
-        line
-        for arm in arms[1:]
-        for line in confounders(reference.name, reference.first.record(), arm.name, arm.first.record())
-    ]
+    lines = [line for arm in members[1:] for line in confounders_of_arms(members[0], arm)]
     return replace(comparison, confounders=tuple(lines))

@@ -13,6 +13,8 @@ from taco_kd.config import PrepareConfig
 from taco_kd.data.prepare import prepare
 from taco_kd.errors import DataError, UsageError
 from taco_kd.files import write_text
+from taco_kd.models import hub
+from taco_kd.models.sources import READERS
 from taco_kd.progress import Tick, warn
 from taco_kd.runs import DataDir, claim
 from taco_kd.study.cells import Cell, expand, select, waves
@@ -233,7 +235,9 @@ def _make_data(study: StudyConfig, text: str, out: Path, data_path: Path | None,
     if study.folds is None:
         return StudyData(whole, None)
     with task("folds") as tick:
-        return StudyData(whole, make_folds(whole, out / "folds", study.folds, on_progress=tick))
+        return StudyData(
+            whole, make_folds(whole, out / "folds", study.folds, group_by=study.group_by, on_progress=tick)
+        )
 
 
 def _data_there(study: StudyConfig, out: Path, data_path: Path | None) -> StudyData | None:
@@ -247,15 +251,19 @@ def _data_there(study: StudyConfig, out: Path, data_path: Path | None) -> StudyD
 
 
 def _missing_weights(cells: Sequence[Cell]) -> Iterator[str]:
-    """A line for each file of weights that is named and not here, unless a cell makes it."""
+    """A line for each file of weights that is named and not here, unless a cell makes it.
+
+    Names on a hub are left to the cell: asking for them would fetch them.
+    """
     made = {str(cell.run.path) for cell in cells}
     said: set[str] = set()
     for cell in cells:
         student, teacher = cell.recipe.student, cell.recipe.teacher
         for weights in (student.weights, student.backbone_from, teacher.weights if teacher else None):
-            if weights is None or weights in ("packaged", "random") or weights in made | said:
+            if weights is None or weights in ("packaged", "published", "random") or weights in made | said:
                 continue
-            if not Path(weights).exists():
+            path = Path(weights)
+            if not path.exists() and (path.suffix in READERS or hub.parse(weights) is None):
                 said.add(weights)
                 yield f"weights: {weights} is not here, and {cell.id} needs it"
 

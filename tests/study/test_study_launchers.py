@@ -197,6 +197,6 @@ def test_a_dry_run_of_the_paper_table(tmp_path):
     found = call("table1", "--dry-run", cwd=tmp_path)
     assert "rt-co-detr_imagenet_seed2" in found.stdout
     assert "50 epochs" in found.stdout
-    assert "0 of 21 cells are finished" in found.stdout
+    assert "0 of 24 cells are finished" in found.stdout
     assert "taco640 is not a prepared dataset yet" in found.stderr
     assert list(tmp_path.iterdir()) == []
