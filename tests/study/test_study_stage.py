@@ -138,8 +138,9 @@ student_from = "first"
     outcome = run(text(more=more), only="second_seed0")
     runs = tmp_path / "out" / "runs"
     assert sorted(times(tmp_path / "out")) == ["first_seed0", "second_seed0"]
-    first, second = (RunDir.open(runs / f"{name}_seed0").record() for name in ("first", "second"))
-    assert second["init_hash"] == first["final_hash"]
+    load = RunDir.open(runs / "second_seed0").record()["loads"][0]
+    assert load["source"] == str(runs / "first_seed0" / "model.safetensors")
+    assert load["matched_share"] == 1.0
     assert [row.arm for row in outcome.rows] == ["baseline", "paper", "second"]
     assert outcome.questions[0].reason == "the reference baseline has no complete seed yet"
 
@@ -205,7 +206,8 @@ def test_the_plan_says_what_is_done_and_writes_nothing(text, load, whole, done, 
         ("to do", 0, 2),
     ]
     assert found.seconds_left == pytest.approx(sum(status.seconds for status in found.statuses))
-    by_epochs = stage.plan(load(text().replace("steps = 2", "epochs = 3")), done).statuses
+    epochs = text().replace("steps = 2", "epochs = 3").replace("nano-baseline", "baseline")
+    by_epochs = stage.plan(load(epochs), done).statuses
     images = small_data.record()["counts"]["train"]["images"]
     assert by_epochs[2].steps_total == 3 * (images // 2)
     assert by_epochs[0].state == "changed"
