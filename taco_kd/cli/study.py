@@ -11,7 +11,7 @@ from taco_kd.cli.common import OUT, AsJson, print_json, print_table, say
 
 if TYPE_CHECKING:
     from taco_kd.study.outcome import Outcome
-    from taco_kd.study.stage import Plan
+    from taco_kd.study.plan import Plan
     from taco_kd.study.status import CellStatus
 
 
@@ -57,7 +57,8 @@ def study(
     from taco_kd.errors import TacoKDError
     from taco_kd.progress import task
     from taco_kd.study.config import load_study, study_text
-    from taco_kd.study.stage import plan, run_study
+    from taco_kd.study.plan import plan
+    from taco_kd.study.stage import run_study
 
     config = load_study(file)
     folder = out or Path(OUT) / "studies" / config.name

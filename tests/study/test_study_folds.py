@@ -12,9 +12,10 @@ from taco_kd.data.prepare import summary_line
 from taco_kd.errors import DataError
 from taco_kd.files import read_json, write_json
 from taco_kd.runs import SPLITS, DataDir
-from taco_kd.study import folds as module
+from taco_kd.study import fold_data as module
 from taco_kd.study.config import FoldsConfig
-from taco_kd.study.folds import assign, groups_of, make_folds, pooled
+from taco_kd.study.fold_data import make_folds
+from taco_kd.study.folds import assign, groups_of, pooled
 
 group_lists = st.lists(st.integers(1, 4), min_size=5, max_size=30)
 

@@ -6,25 +6,32 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from taco_kd.errors import MissingResourceError, UsageError
+from taco_kd.cli.app import app
+from taco_kd.errors import MissingResourceError, TacoKDError, UsageError
 from taco_kd.runs import RunDir
 from taco_kd.study.launchers import launcher
 from taco_kd.study.local import visible_gpus
 
 
-def command(*words):
-    return [sys.executable, "-m", "taco_kd", "study", *map(str, words)]
+def invoke(*words):
+    """The command in this process; its cells still have their own."""
+    return CliRunner().invoke(app, ["study", *map(str, words), "--resamples", "100"])
 
 
-def call(*words, cwd, code=0):
-    found = subprocess.run(
-        command(*words, "--resamples", 100), capture_output=True, text=True, cwd=cwd, timeout=500, check=False
-    )
-    assert found.returncode == code, found.stderr
-    return found
+@contextmanager
+def started(*words, cwd):
+    """The command in a process of its own, for sending signals to."""
+    command = [sys.executable, "-m", "taco_kd", "study", *map(str, words), "--resamples", "100"]
+    with subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        yield process
 
 
 def finished(folder):
@@ -45,17 +52,6 @@ def file(text, tmp_path):
     return write
 
 
-def test_two_at_a_time_with_the_threads_shared_out(file, tmp_path):
-    found = call(file(), "--out", "o", "--jobs", 2, "--only", "*_seed0", "--json", cwd=tmp_path)
-    assert finished(tmp_path / "o") == ["baseline_seed0", "paper_seed0"]
-    result = json.loads(found.stdout)
-    assert [cell["state"] for cell in result["cells"]] == ["finished", "finished", "to do", "to do"]
-    assert result["rows"][1]["words"]
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    for name in finished(tmp_path / "o"):
-        assert RunDir.open(tmp_path / "o/runs" / name).record()["environment"]["torch_threads"] == threads
-
-
 def wait_for_steps(process, folder, number):
     """Until the first cell has done that many steps."""
     while process.poll() is None:
@@ -66,57 +62,71 @@ def wait_for_steps(process, folder, number):
 
 
 def test_a_killed_study_goes_on_where_it_was(file, tmp_path):
-    words = (file(steps=40, seconds=0.5), "--out", "o", "--only", "*_seed0")
-    process = subprocess.Popen(command(*words), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_for_steps(process, tmp_path / "o", 5)
-    process.kill()
-    process.communicate()
+    words = (file(steps=12, seconds=0.1), "--out", tmp_path / "o", "--only", "baseline_seed0")
+    with started(*words, cwd=tmp_path) as process:
+        wait_for_steps(process, tmp_path / "o", 3)
+        process.kill()
     assert finished(tmp_path / "o") == []
-    again = call(*words, cwd=tmp_path)  # waits for the cell that the killed one may still be writing
-    assert "paper" in again.stdout
-    assert finished(tmp_path / "o") == ["baseline_seed0", "paper_seed0"]
-    assert steps(tmp_path / "o", "baseline_seed0") == list(range(1, 41))
-    record = RunDir.open(tmp_path / "o/runs/baseline_seed0").record()
-    assert record["steps"] == 40
+    again = invoke(*words)  # waits for the cell that the killed one may still be writing
+    assert again.exit_code == 0, again.exception
+    assert "no arm but the reference baseline has a complete seed yet" in again.stdout
+    assert finished(tmp_path / "o") == ["baseline_seed0"]
+    assert steps(tmp_path / "o", "baseline_seed0") == list(range(1, 13))
 
 
 def test_sigterm_stops_cleanly_and_says_so(file, tmp_path):
-    words = (file(steps=100_000), "--out", "o", "--jobs", 2)
-    process = subprocess.Popen(command(*words), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_for_steps(process, tmp_path / "o", 3)
-    os.kill(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
+    words = (file(steps=100_000), "--out", tmp_path / "o", "--only", "baseline_seed0")
+    with started(*words, cwd=tmp_path) as process:
+        wait_for_steps(process, tmp_path / "o", 3)
+        os.kill(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 75, errors
     assert errors.splitlines()[-1] == "taco-kd: stopped; the same command goes on from there"
     record = json.loads((tmp_path / "o/runs/baseline_seed0/run.json").read_text())
     assert record["status"] == "stopped"
     assert record["steps"] == len(steps(tmp_path / "o", "baseline_seed0"))
     assert not (tmp_path / "o/failed").exists()
-    plan = json.loads(call(*words, "--dry-run", "--json", cwd=tmp_path).stdout)
+    plan = json.loads(invoke(*words, "--dry-run", "--json").stdout)
     assert plan["cells"][0]["state"] == "stopped"
     assert plan["cells"][0]["steps"] == record["steps"]
 
 
-def test_a_cell_whose_process_is_killed_fails_and_the_next_one_runs(file, tmp_path):
-    words = (file(steps=60), "--out", "o", "--only", "*_seed0")
-    process = subprocess.Popen(command(*words), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    wait_for_steps(process, tmp_path / "o", 3)
-    children = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
-    )
-    os.kill(int(children.stdout.split()[0]), signal.SIGKILL)
-    _, errors = process.communicate(timeout=300)
+def test_of_two_cells_side_by_side_one_is_killed_and_the_other_finishes(file, tmp_path):
+    words = (file(steps=30), "--out", tmp_path / "o", "--jobs", 2, "--only", "*_seed0", "--json")
+    with started(*words, cwd=tmp_path) as process:
+        wait_for_steps(process, tmp_path / "o", 3)
+        # The process of a cell is known by the log that it prints to.
+        log = str(tmp_path / "o/logs/baseline_seed0.log")
+        child = next(
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and os.access(entry / "fd", os.R_OK) and _prints_to(entry, log)
+        )
+        os.kill(child, signal.SIGKILL)
+        found, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
     assert "baseline_seed0: its process was killed by signal 9, perhaps for its memory" in errors
     assert errors.splitlines()[-1] == "taco-kd: 1 of 2 cells failed: baseline_seed0"
     assert finished(tmp_path / "o") == ["paper_seed0"]
+    record = RunDir.open(tmp_path / "o/runs/paper_seed0").record()
+    assert record["environment"]["torch_threads"] == max(1, (os.cpu_count() or 1) // 2)
+    result = json.loads(found)
+    assert [cell["state"] for cell in result["cells"]] == ["failed", "finished", "to do", "to do"]
+
+
+def _prints_to(process, log):
+    try:
+        return os.readlink(process / "fd" / "1") == log
+    except OSError:
+        return False  # ended meanwhile
 
 
 def test_jobs_of_submitit(file, tmp_path):
     pytest.importorskip("submitit")
-    words = (file(), "--out", "o", "--launcher", "slurm", "--jobs", 2, "--only", "*_seed0")
-    call(*words, cwd=tmp_path)
-    assert finished(tmp_path / "o") == ["baseline_seed0", "paper_seed0"]
+    words = (file(), "--out", tmp_path / "o", "--launcher", "slurm", "--only", "paper_seed0")
+    found = invoke(*words)
+    assert found.exit_code == 0, found.exception
+    assert finished(tmp_path / "o") == ["paper_seed0"]
     assert list((tmp_path / "o/logs/slurm").glob("*_result.pkl"))
 
 
@@ -134,14 +144,14 @@ def test_a_submitted_job_can_be_queued_again():
 def test_slurm_without_a_cluster_or_submitit(file, tmp_path, monkeypatch):
     study = file()
     study.write_text(study.read_text().replace('cluster = "local"', ""))
-    found = call(study, "--out", "o", "--launcher", "slurm", cwd=tmp_path, code=4)
-    assert "--launcher slurm: there is no sbatch here" in found.stderr.splitlines()[-1]
-
-    from taco_kd.study import slurm
-
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = invoke(study, "--out", tmp_path / "o", "--launcher", "slurm")
+    assert isinstance(found.exception, MissingResourceError)
+    assert "--launcher slurm: there is no sbatch here" in str(found.exception)
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(MissingResourceError, match=r"pip install 'taco-kd\[study\]'"):
-        list(slurm.run_slurm([object()], None))
+    found = invoke(study, "--out", tmp_path / "o", "--launcher", "slurm")
+    assert isinstance(found.exception, MissingResourceError)
+    assert "pip install 'taco-kd[study]'" in str(found.exception)
 
 
 def test_ray_where_it_is_not_installed(monkeypatch):
@@ -152,10 +162,15 @@ def test_ray_where_it_is_not_installed(monkeypatch):
         list(ray_tune.run_ray([], None))
 
 
+@pytest.mark.slow
 def test_trials_of_ray(file, tmp_path):
     pytest.importorskip("ray.tune")
-    found = call(file(), "--out", "o", "--launcher", "ray", "--only", "*_seed0", "--json", cwd=tmp_path)
-    assert json.loads(found.stdout)["rows"][1]["words"]
+    with started(
+        file(), "--out", "o", "--launcher", "ray", "--only", "*_seed0", "--json", cwd=tmp_path
+    ) as process:
+        found, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert json.loads(found)["rows"][1]["words"]
     assert finished(tmp_path / "o") == ["baseline_seed0", "paper_seed0"]
 
 
@@ -186,17 +201,23 @@ def test_gpus_are_those_the_user_leaves_visible(monkeypatch):
         (["table1"], 3, "taco640: the study's dataset is not there"),
     ],
 )
-def test_mistakes_at_the_command_line(words, code, says, tmp_path):
-    found = call(*words, cwd=tmp_path, code=code)
-    assert says in found.stderr
-    assert len(found.stderr.splitlines()) == 1
+def test_mistakes_at_the_command_line(words, code, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = invoke(*words)
+    assert isinstance(found.exception, TacoKDError)
+    assert found.exception.exit_code == code
+    assert says in str(found.exception)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_of_the_paper_table(tmp_path):
-    found = call("table1", "--dry-run", cwd=tmp_path)
+def test_a_dry_run_of_the_paper_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = invoke("table1", "--dry-run")
+    assert found.exit_code == 0
     assert "rt-co-detr_imagenet_seed2" in found.stdout
     assert "50 epochs" in found.stdout
     assert "0 of 24 cells are finished" in found.stdout
-    assert "taco640 is not a prepared dataset yet" in found.stderr
+    plan = json.loads(invoke("table1", "--dry-run", "--json").stdout)
+    assert plan["notes"][0].startswith("data: taco640 is not a prepared dataset yet")
+    assert any("weights/yolo11l.pt is not here" in note for note in plan["notes"])
     assert list(tmp_path.iterdir()) == []

@@ -9,9 +9,9 @@ from taco_kd.errors import DataError, UsageError
 from taco_kd.evaluate.stage import evaluate
 from taco_kd.models import zoo
 from taco_kd.runs import RunDir
-from taco_kd.study import stage
 from taco_kd.study.config import FoldsConfig
-from taco_kd.study.folds import make_folds
+from taco_kd.study.fold_data import make_folds
+from taco_kd.study.plan import plan
 
 
 def times(out):
@@ -190,15 +190,15 @@ def test_data_that_is_not_there(text, run, small_data, tmp_path):
 
 def test_the_plan_says_what_is_done_and_writes_nothing(text, load, whole, done, small_data, tmp_path):
     study = load(text())
-    fresh = stage.plan(study, tmp_path / "fresh")
+    fresh = plan(study, tmp_path / "fresh")
     assert [status.state for status in fresh.statuses] == ["to do"] * 4
     assert fresh.seconds_left is None
     assert not (tmp_path / "fresh").exists()
-    assert stage.plan(study, done).seconds_left == 0
+    assert plan(study, done).seconds_left == 0
 
     shutil.rmtree(done / "runs" / "paper_seed1")
     shutil.rmtree(done / "runs" / "baseline_seed1")
-    found = stage.plan(study, done)
+    found = plan(study, done)
     assert [(s.state, s.steps_done, s.steps_total) for s in found.statuses] == [
         ("finished", 2, 2),
         ("finished", 2, 2),
@@ -207,9 +207,9 @@ def test_the_plan_says_what_is_done_and_writes_nothing(text, load, whole, done, 
     ]
     assert found.seconds_left == pytest.approx(sum(status.seconds for status in found.statuses))
     epochs = text().replace("steps = 2", "epochs = 3").replace("nano-baseline", "baseline")
-    by_epochs = stage.plan(load(epochs), done).statuses
+    by_epochs = plan(load(epochs), done).statuses
     images = small_data.record()["counts"]["train"]["images"]
     assert by_epochs[2].steps_total == 3 * (images // 2)
     assert by_epochs[0].state == "changed"
-    missing = stage.plan(load(text().replace("nano-paper", 'nano-paper"\nset.student.weights = "w.pt')), done)
+    missing = plan(load(text().replace("nano-paper", 'nano-paper"\nset.student.weights = "w.pt')), done)
     assert missing.notes == ("weights: w.pt is not here, and paper_seed0 needs it",)
