@@ -116,7 +116,7 @@ def test_of_two_cells_side_by_side_one_is_killed_and_the_other_finishes(file, tm
 
 def _prints_to(process, log):
     try:
-        return os.readlink(process / "fd" / "1") == log
+        return str((process / "fd" / "1").readlink()) == log
     except OSError:
         return False  # ended meanwhile
 
