@@ -113,6 +113,8 @@ def _complete(statuses: Sequence[CellStatus]) -> tuple[SeedRuns, ...]:
 def _metrics(seed: SeedRuns, truth: Mapping[str, Any]) -> Metrics:
     if len(seed.cells) == 1 and seed.cells[0].fold is None:
         return evaluate(seed.cells[0].run)  # kept beside the run
+    for cell in seed.cells:
+        evaluate(cell.run)  # anew where another evaluator made its predictions
     return evaluate_coco(truth, seed.predictions(), where=f"predictions of seed {seed.seed}")
 
 
