@@ -65,9 +65,10 @@ class StudentConfig(Settings):
 
 class TeacherConfig(Settings):
     model: str = "conditional-detr-nano"
-    """name in the model list"""
+    """name in the model list, of a detector or of a feature teacher"""
     weights: str = "packaged"
-    """packaged, or the path of a .safetensors file or a run folder"""
+    """packaged, or the path of a .safetensors file or a run folder; for a feature teacher published, random
+    or the path of a Hugging Face folder or .safetensors file"""
 
 
 class TrainConfig(Settings):

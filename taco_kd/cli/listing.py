@@ -10,10 +10,10 @@ from taco_kd.cli.common import AsJson, print_json, print_table
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes or sources")] = "models",
+    what: Annotated[str, typer.Argument(help="models, features, recipes or sources")] = "models",
     as_json: AsJson = False,
 ) -> None:
-    """The models, recipes and data sources there are.
+    """The models, feature teachers, recipes and data sources there are.
 
     [bold]Examples[/bold]
 
@@ -23,7 +23,7 @@ def list_(
     """
     from taco_kd.errors import UsageError, one_of
 
-    tables = {"models": _models, "recipes": _recipes, "sources": _sources}
+    tables = {"models": _models, "features": _features, "recipes": _recipes, "sources": _sources}
     if what not in tables:
         raise UsageError(one_of("list", what, tables))
     columns, rows = tables[what]()
@@ -40,6 +40,16 @@ def _models() -> tuple[list[str], list[list[str]]]:
         [m.name, m.family, f"{m.image_size} px", "packaged" if m.packaged else "none", m.note]
         for m in MODELS.values()
     ]
+
+
+def _features() -> tuple[list[str], list[list[str]]]:
+    from taco_kd.models.feature_zoo import FEATURE_MODELS
+
+    rows = []
+    for m in FEATURE_MODELS.values():
+        source = [m.published.repo, m.published.licence] if m.published else ["none", ""]
+        rows.append([m.name, m.family, *source, m.note])
+    return ["name", "family", "weights", "licence", "about"], rows
 
 
 def _recipes() -> tuple[list[str], list[list[str]]]:

@@ -70,7 +70,8 @@ def distill(
     teacher: Annotated[
         str,
         typer.Option(
-            help="conditional-detr (the packaged nano teacher), a run folder or a .safetensors file."
+            help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a run folder, "
+            "a .safetensors file, or a Hugging Face folder of DINOv3."
         ),
     ] = "conditional-detr",
     data: DataOption = None,
@@ -100,10 +101,13 @@ def distill(
     taco-kd distill --teacher runs/teacher --data mine --out runs/distilled
 
     taco-kd distill --set distill.pairing=hungarian --set distill.feature_weight=0
+
+    taco-kd distill --teacher dinov3-convnext
     """
     overrides = _overrides(settings, model=student, weights=weights, steps=steps, seed=seed, device=device)
     if resume is None:
-        overrides += _teacher_overrides(teacher, recipe)
+        # before the user's own, so that a setting against the nature of the teacher is refused, not ignored
+        overrides = _teacher_overrides(teacher, recipe) + overrides
     _run(recipe, overrides, data, out, resume, overwrite, as_json)
 
 
@@ -141,14 +145,33 @@ def _teacher_overrides(teacher: str, recipe: str) -> list[str]:
             )
         notice("Teacher: the packaged nano Conditional DETR, trained on synthetic scenes.")
         return ["teacher.model=conditional-detr-nano", "teacher.weights=packaged"]
+    features = _feature_teacher(teacher)
+    if features is not None:
+        model, weights = features
+        notice(f"Teacher: {model}, features only; distill.classes and distill.boxes are off.")
+        off = ["distill.classes=off", "distill.boxes=off"]
+        return [f"teacher.model={model}", f"teacher.weights={weights}", *off]
     if not Path(teacher).exists():
         raise UsageError(
-            f"--teacher {teacher}: not conditional-detr, and no such run folder or .safetensors file"
+            f"--teacher {teacher}: not conditional-detr, no feature teacher (taco-kd list features), and no "
+            "such run folder or .safetensors file"
         )
     from taco_kd.models.weights import read_weights
 
     _, metadata = read_weights(Path(teacher))
     return [f"teacher.model={metadata.get('model', 'unknown')}", f"teacher.weights={teacher}"]
+
+
+def _feature_teacher(teacher: str) -> tuple[str, str] | None:
+    """Model and weights settings if ``--teacher`` means a feature teacher, by name or by path."""
+    from taco_kd.models.feature_zoo import FEATURE_MODELS, name_in
+
+    paper = {"dinov3-convnext": "dinov3-convnext-b", "dinov3-vit": "dinov3-vit-b"}
+    name = paper.get(teacher, teacher)
+    if name in FEATURE_MODELS:
+        return name, "published"
+    held = name_in(Path(teacher)) if Path(teacher).exists() else None
+    return None if held is None else (held, teacher)
 
 
 def _resumed(folder: Path) -> tuple[Recipe, Path]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from taco_kd.errors import DataError, MissingResourceError
 from taco_kd.files import replacing
-from taco_kd.models.detector import Detector
+from taco_kd.models.detector import Detector, ImageModel
 from taco_kd.runs import RunDir
 
 MIN_MATCHED = 0.9
@@ -51,7 +51,7 @@ class LoadReport:
         return text
 
 
-def save_model(path: Path, model: Detector, *, half: bool = False) -> None:
+def save_model(path: Path, model: ImageModel, *, half: bool = False) -> None:
     """Write weights and metadata to a .safetensors file, atomically; ``half`` stores float16."""
     state = {}
     for key, value in model.network.state_dict().items():

@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 
-from taco_kd.config import Recipe
+from taco_kd.config import Recipe, TeacherConfig
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.distill.recipe import Distiller
 from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.files import replacing
 from taco_kd.models import zoo
+from taco_kd.models.detector import Detector, FeatureModel
+from taco_kd.models.feature_zoo import is_feature_model, make_features
 from taco_kd.models.weights import LoadReport, save_model, weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, claim
@@ -96,11 +98,7 @@ def _build(
     )
     distiller = None
     if recipe.teacher is not None and recipe.distill is not None:
-        if recipe.teacher.weights == "packaged":
-            path = zoo.packaged_file(zoo.find(recipe.teacher.model))
-        else:
-            path = Path(recipe.teacher.weights)
-        teacher = zoo.load(path, expected_model=recipe.teacher.model)
+        teacher = _teacher(recipe.teacher, reports)
         distiller = Distiller(recipe.distill, student, teacher.to(device))
         distiller.to(device)
     elif recipe.teacher is not None or recipe.distill is not None:
@@ -113,6 +111,17 @@ def _build(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
     return dataset, state, reports
+
+
+def _teacher(config: TeacherConfig, reports: list[LoadReport]) -> Detector | FeatureModel:
+    """The recipe's teacher; what its load reports say is added to ``reports``."""
+    if is_feature_model(config.model):
+        features, loaded = make_features(config.model, weights=config.weights)
+        reports += loaded
+        return features
+    packaged = config.weights == "packaged"
+    path = zoo.packaged_file(zoo.find(config.model)) if packaged else Path(config.weights)
+    return zoo.load(path, expected_model=config.model)
 
 
 def _steps_per_epoch(dataset: DetectionDataset, recipe: Recipe) -> int:
