@@ -61,6 +61,8 @@ class StudentConfig(Settings):
     """packaged, random, or the path of a .safetensors file or a run folder"""
     backbone_from: str | None = None
     """take only the backbone from this .safetensors file or run folder"""
+    refinement: Literal["detached", "original"] = "detached"
+    """RT-DETR: gradient of a decoder layer's boxes, as transformers has it or as the original has it"""
 
 
 class TeacherConfig(Settings):

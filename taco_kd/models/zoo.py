@@ -10,12 +10,15 @@ from pathlib import Path
 import torch
 
 from taco_kd.errors import DataError, UsageError, one_of
-from taco_kd.models import conditional_detr, rtdetr
+from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.weights import LoadReport, load_backbone, load_into, read_weights, stored_class_names
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (rtdetr.FAMILY, conditional_detr.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY
+    for module in (rtdetr, conditional_detr, detr, deformable_detr, dab_detr, d_fine)
+}
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry for family in FAMILIES.values() for entry in family.entries
 }

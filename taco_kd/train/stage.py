@@ -24,6 +24,7 @@ from taco_kd.files import replacing
 from taco_kd.models import zoo
 from taco_kd.models.detector import Detector, FeatureModel
 from taco_kd.models.feature_zoo import is_feature_model, make_features
+from taco_kd.models.rtdetr import RTDetr
 from taco_kd.models.weights import LoadReport, save_model, weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, claim
@@ -96,6 +97,10 @@ def _build(
         backbone_from=recipe.student.backbone_from,
         seed=config.seed,
     )
+    if isinstance(student, RTDetr):
+        student.refinement = recipe.student.refinement
+    elif recipe.student.refinement != "detached":
+        raise UsageError(f"student.refinement is a setting of RT-DETR, not of {recipe.student.model}")
     distiller = None
     if recipe.teacher is not None and recipe.distill is not None:
         teacher = _teacher(recipe.teacher, reports)
