@@ -115,6 +115,10 @@ class Detector(ImageModel):
         """Whether a name from ``named_parameters`` belongs to the backbone."""
         return any(part in f".{parameter_name}" for part in self.backbone_parts)
 
+    def rename_backbone(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of a backbone alone, as others publish them, under this network's names."""
+        return state
+
     def metadata(self) -> Mapping[str, str]:
         return {**super().metadata(), "class_names": json.dumps(self.class_names)}
 

@@ -145,10 +145,9 @@ def load_backbone(model: Detector, state: Mapping[str, Tensor], *, source: str) 
     Raises:
         MissingResourceError: less than 90 % of the backbone's values were filled.
     """
-    own: dict[str, Tensor] = {
-        k: v for k, v in model.network.state_dict().items() if model.is_backbone(k) and not _is_auxiliary(k)
-    }
-    report = LoadReport(source)
+    network: dict[str, Tensor] = model.network.state_dict()
+    own = {k: v for k, v in network.items() if model.is_backbone(k) and not _is_auxiliary(k)}
+    report = LoadReport(source, unexpected=[key for key in state if key not in network])
     filled = 0
     for key, target in own.items():
         found = state.get(key)

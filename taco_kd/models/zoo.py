@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from taco_kd.errors import DataError, UsageError, one_of
-from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr
+from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr, rtdetr_timm
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.weights import LoadReport, load_backbone, load_into, read_weights, stored_class_names
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (rtdetr, conditional_detr, detr, deformable_detr, dab_detr, d_fine)
+    for module in (rtdetr, rtdetr_timm, conditional_detr, detr, deformable_detr, dab_detr, d_fine)
 }
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry for family in FAMILIES.values() for entry in family.entries
@@ -25,10 +25,14 @@ MODELS: dict[str, ModelEntry] = {
 
 
 def find(name: str) -> ModelEntry:
-    """The entry of that name; UsageError names the valid ones."""
-    if name not in MODELS:
-        raise UsageError(one_of("model", name, MODELS))
-    return MODELS[name]
+    """The entry of that name, or of ``rtdetr-timm:NAME``; UsageError names the valid ones."""
+    if name in MODELS:
+        return MODELS[name]
+    entry = rtdetr_timm.entry(name)
+    if entry is None:
+        valid = [*MODELS, *(f"{prefix}NAME" for prefix in rtdetr_timm.PREFIXES)]
+        raise UsageError(one_of("model", name, valid))
+    return entry
 
 
 def packaged_file(entry: ModelEntry) -> Path:
@@ -72,7 +76,9 @@ def make(
         reports.append(load_into(model, state, source=label, source_classes=source_classes))
     if backbone_from is not None:
         state, _ = read_weights(Path(backbone_from))
-        reports.append(load_backbone(model, state, source=f"backbone from {backbone_from}"))
+        reports.append(
+            load_backbone(model, model.rename_backbone(state), source=f"backbone from {backbone_from}")
+        )
     return model, reports
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr
+from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr, rtdetr_timm
 from taco_kd.models.detector import Detector
 from taco_kd.types import Targets, total
 
@@ -124,10 +125,34 @@ def _tiny(module: object, architecture: dict[str, object]) -> Callable[[Sequence
     return partial(rebuild, architecture, model_name="tiny", image_size=SIDE)
 
 
+def _timm(backbone: str) -> Callable[[Sequence[str]], Detector]:
+    settings = {
+        k: v for k, v in HYBRID.items() if k not in ("encoder_in_channels", "freeze_backbone_batch_norms")
+    }
+    size = rtdetr_timm.Size(settings, SIDE)
+    return partial(_settled, partial(rtdetr_timm.build, backbone=backbone, size=size, model_name="tiny"))
+
+
+def _settled(build: Callable[[Sequence[str]], Detector], names: Sequence[str]) -> Detector:
+    """A model whose batch norms have seen a batch: in a deep one fresh statistics make all queries alike."""
+    model = build(names).train()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the plain average of what it sees
+    with torch.no_grad():
+        model(torch.rand(4, 3, SIDE, SIDE))
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.num_batches_tracked.zero_()  # a counter that checkpoints leave out
+    return model
+
+
 CASES = (
     Case("rtdetr", _tiny(rtdetr, V2), exports=True),
     Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"}), exports=True),
     Case("rtdetrv1", _tiny(rtdetr, V1), exports=True),
+    Case("rtdetr-timm", _timm("tf_efficientnet_lite0"), exports=True),
     Case(
         "conditional-detr",
         _tiny(conditional_detr, {**DETR, "d_model": 32, "backbone_config": _resnet(1, 2, 3)}),
