@@ -54,23 +54,38 @@ class PrepareConfig(Settings):
     """clip boxes that leave their image (with a line for each) instead of refusing the file"""
 
 
-class StudentConfig(Settings):
+class LoadConfig(Settings):
+    """What a source of weights does not say itself, and what is forgiven when it is loaded."""
+
+    image_size: int | None = Field(None, ge=32, le=4096, multiple_of=32)
+    """side in pixels of its square input; by default as its weights say, else its own"""
+    weights_classes: str | None = None
+    """label space of weights that do not name their classes: coco-80, coco-91, or a file of names"""
+    strip_prefix: str = ""
+    """taken off the keys of the weights, for example module."""
+    add_prefix: str = ""
+    """put before the keys of the weights, for example model."""
+    allow_partial: bool = False
+    """go on although less than 90 % of the values arrived"""
+
+
+class StudentConfig(LoadConfig):
     model: str = "rtdetr-nano"
-    """name in the model list"""
+    """name in the model list, or a transformers folder, run folder or hub name"""
     weights: str = "packaged"
-    """packaged, random, or the path of a .safetensors file or a run folder"""
+    """packaged, published, random, a run or transformers folder, a .safetensors or .pth file, a hub name"""
     backbone_from: str | None = None
-    """take only the backbone from this .safetensors file or run folder"""
+    """take only the backbone from these weights"""
     refinement: Literal["detached", "original"] = "detached"
     """RT-DETR: gradient of a decoder layer's boxes, as transformers has it or as the original has it"""
 
 
-class TeacherConfig(Settings):
+class TeacherConfig(LoadConfig):
     model: str = "conditional-detr-nano"
-    """name in the model list, of a detector or of a feature teacher"""
+    """name in the list of models or of features, or a transformers folder, run folder or hub name"""
     weights: str = "packaged"
-    """packaged, or the path of a .safetensors file or a run folder; for a feature teacher published, random
-    or the path of a Hugging Face folder or .safetensors file"""
+    """packaged, published, a run or transformers folder, a .safetensors or .pth file, a hub name; random for
+    a feature teacher"""
 
 
 class TrainConfig(Settings):
@@ -124,6 +139,8 @@ class DistillConfig(Settings):
     """teacher queries below this score are not paired; not used by index pairing"""
     class_names: Literal["by-name", "by-index"] = "by-name"
     """how classes of teacher and student correspond; by-index slices to the common number (the paper)"""
+    class_map: str | None = None
+    """for classes that share no name: coco-to-taco, another shipped table, or a CSV file (from,to)"""
 
 
 class Recipe(Settings):

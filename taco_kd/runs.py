@@ -167,13 +167,19 @@ def claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> None:
     Raises:
         UsageError: the folder holds something that must not be lost.
     """
+    check_claim(path, record_name=record_name, overwrite=overwrite, what=what)
+    if path.is_dir() and any(path.iterdir()):
+        shutil.rmtree(path)
+
+
+def check_claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> None:
+    """Raise as ``claim`` would, and change nothing."""
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is a file; choose another --out")
     if not path.is_dir() or not any(path.iterdir()):
         return
     ours = (path / record_name).is_file()
     if ours and overwrite:
-        shutil.rmtree(path)
         return
     if ours:
         raise UsageError(f"{path}: already holds another {what}; choose another --out or add --overwrite")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -10,23 +10,44 @@ from taco_kd.cli.common import AsJson, print_json, print_table
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, features, recipes or sources")] = "models",
+    what: Annotated[
+        str, typer.Argument(help="models, features, recipes, sources, classes or tables")
+    ] = "models",
+    name: Annotated[
+        Optional[str], typer.Argument(help="One label space or class table, to see what is in it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The models, feature teachers, recipes and data sources there are.
+    """The models, feature teachers, recipes, data sources, label spaces and tables between them.
 
     [bold]Examples[/bold]
 
     taco-kd list
 
     taco-kd list recipes
+
+    taco-kd list classes coco-91
+
+    taco-kd list tables coco-to-taco
     """
     from taco_kd.errors import UsageError, one_of
 
-    tables = {"models": _models, "features": _features, "recipes": _recipes, "sources": _sources}
+    tables = {
+        "models": _models,
+        "features": _features,
+        "recipes": _recipes,
+        "sources": _sources,
+        "classes": _classes,
+        "tables": _class_tables,
+    }
     if what not in tables:
         raise UsageError(one_of("list", what, tables))
-    columns, rows = tables[what]()
+    if name is not None and what not in ("classes", "tables"):
+        raise UsageError(f"taco-kd list {what} takes no name: {name!r}")
+    if name is None:
+        columns, rows = tables[what]()
+    else:
+        columns, rows = _one_space(name) if what == "classes" else _one_table(name)
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
@@ -67,3 +88,44 @@ def _sources() -> tuple[list[str], list[list[str]]]:
         ["taco", "--root", "TACO's own layout: annotations.json and batch_*/"],
         ["coco", "--images --annotations", "a folder of images and a COCO file"],
     ]
+
+
+def _classes() -> tuple[list[str], list[list[str]]]:
+    from taco_kd.classes.spaces import NO_CLASS, SPACES, space
+
+    about = {
+        "coco-80": "COCO's classes, contiguous: heads of YOLO and RT-DETR",
+        "coco-91": "COCO's category ids with their 11 gaps: heads of the DETR family",
+        "taco-60": "TACO's categories by id",
+        "taco-28": "TACO's supercategories",
+        "taco-10": "TACO's own coarser map, usually called TACO-10",
+    }
+    rows = []
+    for key in SPACES:
+        names = space(key)
+        gaps = names.count(NO_CLASS)
+        rows.append([key, str(len(names)), str(len(names) - gaps), about[key]])
+    return ["name", "places", "classes", "about"], rows
+
+
+def _one_space(name: str) -> tuple[list[str], list[list[str]]]:
+    from taco_kd.classes.spaces import space_or_file
+
+    return ["index", "class"], [[str(i), label] for i, label in enumerate(space_or_file(name))]
+
+
+def _class_tables() -> tuple[list[str], list[list[str]]]:
+    from taco_kd.classes.tables import TABLES, read_table
+
+    about = {
+        "coco-to-taco": "which TACO categories a COCO class can be; many have no partner",
+        "taco-60-to-taco-10": "TACO's own map of ten classes",
+        "taco-60-to-taco-28": "the supercategory of each category",
+    }
+    return ["name", "rows", "about"], [[key, str(len(read_table(key).rows)), about[key]] for key in TABLES]
+
+
+def _one_table(name: str) -> tuple[list[str], list[list[str]]]:
+    from taco_kd.classes.tables import read_table
+
+    return ["from", "to", "why"], [[row.source, row.target, row.why] for row in read_table(name).rows]

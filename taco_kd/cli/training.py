@@ -19,6 +19,17 @@ from taco_kd.cli.common import (
     print_table,
     say,
 )
+from taco_kd.cli.model_options import (
+    AddPrefix,
+    AllowPartial,
+    BackboneFrom,
+    ImageSize,
+    StripPrefix,
+    Weights,
+    WeightsClasses,
+    student_settings,
+    teacher_settings,
+)
 
 if TYPE_CHECKING:
     from taco_kd.config import Recipe
@@ -40,10 +51,17 @@ def train(
     recipe: Annotated[
         str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")
     ] = "nano-baseline",
-    model: Annotated[Optional[str], typer.Option(help="Model to train (taco-kd list models).")] = None,
-    weights: Annotated[
-        Optional[str], typer.Option(help="packaged, random, a run folder or a .safetensors file.")
+    model: Annotated[
+        Optional[str],
+        typer.Option(help="Model to train (taco-kd list models), or a transformers folder or hub name."),
     ] = None,
+    weights: Weights = None,
+    backbone_from: BackboneFrom = None,
+    weights_classes: WeightsClasses = None,
+    strip_prefix: StripPrefix = None,
+    add_prefix: AddPrefix = None,
+    allow_partial: AllowPartial = False,
+    image_size: ImageSize = None,
     steps: Steps = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -62,27 +80,62 @@ def train(
 
     taco-kd train --resume runs/teacher
     """
-    overrides = _overrides(settings, model=model, weights=weights, steps=steps, seed=seed, device=device)
+    overrides = _overrides(
+        settings,
+        student_settings(
+            model,
+            weights,
+            backbone_from,
+            weights_classes,
+            strip_prefix,
+            add_prefix,
+            allow_partial,
+            image_size,
+        ),
+        steps=steps,
+        seed=seed,
+        device=device,
+    )
     _run(recipe, overrides, data, out, resume, overwrite, as_json)
 
 
 def distill(
     teacher: Annotated[
-        str,
+        Optional[str],
         typer.Option(
-            help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a run folder, "
-            "a .safetensors file, or a Hugging Face folder of DINOv3."
+            help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a model of the "
+            "list, a run or transformers folder, a .safetensors or .pth file, or a hub name. "
+            "[default: the recipe's]"
         ),
-    ] = "conditional-detr",
+    ] = None,
     data: DataOption = None,
     out: Annotated[Optional[Path], typer.Option(help=f"Run folder. [default: {OUT}/runs/RECIPE]")] = None,
     recipe: Annotated[
         str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")
     ] = "nano-paper",
-    student: Annotated[Optional[str], typer.Option(help="Student model (taco-kd list models).")] = None,
-    weights: Annotated[
+    student: Annotated[
         Optional[str],
-        typer.Option(help="Initial student: packaged, random, a run folder or a .safetensors file."),
+        typer.Option(help="Student model (taco-kd list models), or a transformers folder or hub name."),
+    ] = None,
+    weights: Weights = None,
+    backbone_from: BackboneFrom = None,
+    weights_classes: WeightsClasses = None,
+    strip_prefix: StripPrefix = None,
+    add_prefix: AddPrefix = None,
+    allow_partial: AllowPartial = False,
+    image_size: ImageSize = None,
+    teacher_model: Annotated[
+        Optional[str], typer.Option(help="Which model a --teacher file holds that does not say so itself.")
+    ] = None,
+    teacher_classes: Annotated[
+        Optional[str], typer.Option(help="Like --weights-classes, for the teacher.")
+    ] = None,
+    class_map: Annotated[
+        Optional[str],
+        typer.Option(
+            help="For classes that teacher and student name differently: coco-to-taco, another shipped table "
+            "(taco-kd list tables), or a CSV file with the columns from,to."
+        ),
     ] = None,
     steps: Steps = None,
     seed: Seed = None,
@@ -104,74 +157,38 @@ def distill(
 
     taco-kd distill --teacher dinov3-convnext
     """
-    overrides = _overrides(settings, model=student, weights=weights, steps=steps, seed=seed, device=device)
+    given = student_settings(
+        student,
+        weights,
+        backbone_from,
+        weights_classes,
+        strip_prefix,
+        add_prefix,
+        allow_partial,
+        image_size,
+    )
+    given["distill.class_map"] = class_map
     if resume is None:
-        # before the user's own, so that a setting against the nature of the teacher is refused, not ignored
-        overrides = _teacher_overrides(teacher, recipe) + overrides
+        given |= teacher_settings(teacher, recipe, teacher_model, teacher_classes)
+    overrides = _overrides(settings, given, steps=steps, seed=seed, device=device)
     _run(recipe, overrides, data, out, resume, overwrite, as_json)
 
 
 def _overrides(
     settings: list[str] | None,
+    given: dict[str, Any],
     *,
-    model: str | None,
-    weights: str | None,
     steps: int | None,
     seed: int | None,
     device: str,
 ) -> list[str]:
     flags: dict[str, Any] = {
-        "student.model": model,
-        "student.weights": weights,
+        **given,
         "train.steps": steps,
         "train.seed": seed,
         "train.device": None if device == "auto" else device,
     }
     return [f"{key}={value}" for key, value in flags.items() if value is not None] + (settings or [])
-
-
-def _teacher_overrides(teacher: str, recipe: str) -> list[str]:
-    """The settings that ``--teacher`` stands for; a file or run says itself which model it holds."""
-    from taco_kd.config import load_recipe
-    from taco_kd.errors import MissingResourceError, UsageError
-    from taco_kd.progress import notice
-
-    if teacher == "conditional-detr":
-        wanted = load_recipe(recipe).teacher
-        if wanted is not None and wanted.weights != "packaged":
-            raise MissingResourceError(
-                f"recipe {recipe} needs a trained {wanted.model}, and none is packaged: "
-                "give --teacher a run folder or .safetensors file"
-            )
-        notice("Teacher: the packaged nano Conditional DETR, trained on synthetic scenes.")
-        return ["teacher.model=conditional-detr-nano", "teacher.weights=packaged"]
-    features = _feature_teacher(teacher)
-    if features is not None:
-        model, weights = features
-        notice(f"Teacher: {model}, features only; distill.classes and distill.boxes are off.")
-        off = ["distill.classes=off", "distill.boxes=off"]
-        return [f"teacher.model={model}", f"teacher.weights={weights}", *off]
-    if not Path(teacher).exists():
-        raise UsageError(
-            f"--teacher {teacher}: not conditional-detr, no feature teacher (taco-kd list features), and no "
-            "such run folder or .safetensors file"
-        )
-    from taco_kd.models.weights import read_weights
-
-    _, metadata = read_weights(Path(teacher))
-    return [f"teacher.model={metadata.get('model', 'unknown')}", f"teacher.weights={teacher}"]
-
-
-def _feature_teacher(teacher: str) -> tuple[str, str] | None:
-    """Model and weights settings if ``--teacher`` means a feature teacher, by name or by path."""
-    from taco_kd.models.feature_zoo import FEATURE_MODELS, name_in
-
-    paper = {"dinov3-convnext": "dinov3-convnext-b", "dinov3-vit": "dinov3-vit-b"}
-    name = paper.get(teacher, teacher)
-    if name in FEATURE_MODELS:
-        return name, "published"
-    held = name_in(Path(teacher)) if Path(teacher).exists() else None
-    return None if held is None else (held, teacher)
 
 
 def _resumed(folder: Path) -> tuple[Recipe, Path]:
@@ -198,7 +215,8 @@ def _run(
     from taco_kd.config import load_recipe
     from taco_kd.environment import pick_device
     from taco_kd.evaluate.stage import evaluate, evaluate_initial
-    from taco_kd.progress import notice, task
+    from taco_kd.models.settings import locate
+    from taco_kd.progress import task
     from taco_kd.runs import DataDir
     from taco_kd.train.stage import train as stage
 
@@ -207,16 +225,12 @@ def _run(
         data, out = DataDir.open(data_path), resume
     else:
         recipe = load_recipe(recipe_name, overrides)
+        locate(recipe.student, recipe.teacher)
         data = data_or_synthetic(data_path)
         out = out or Path(OUT) / "runs" / recipe.name
     with task(recipe.name) as tick:
         run = stage(recipe, data, out, overwrite=overwrite, resume=resume is not None, on_progress=tick)
     device = pick_device(recipe.train.device)
-    for load in run.record()["loads"]:
-        if load["by_class"]:
-            known, classes = len(load["rows_by_name"]), len(data.class_names)
-            if known < classes:
-                notice(f"Initial weights know {known} of the {classes} classes; the others start at random.")
     with task("evaluate") as tick:
         after = evaluate(run, device=device, on_progress=tick)
     before = evaluate_initial(run, device=device)

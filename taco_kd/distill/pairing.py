@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou
 
-from taco_kd.distill.class_map import ClassMap
+from taco_kd.classes.class_map import ClassMap
 from taco_kd.types import DetectorOutput
 
 
@@ -27,7 +27,7 @@ class Pairs:
 
 
 def _scores(teacher: DetectorOutput, classes: ClassMap) -> Tensor:
-    return teacher.logits[..., classes.teacher].float().sigmoid().amax(-1)  # [B, Q_T]
+    return classes.teacher_confidence(teacher.logits)  # [B, Q_T]
 
 
 @torch.no_grad()
@@ -56,8 +56,8 @@ def hungarian(
         confident = torch.nonzero(scores[b] >= min_score).flatten()
         if len(confident) == 0:
             continue
-        wanted = teacher.logits[b, confident][:, classes.teacher].float().sigmoid()
-        own = student.logits[b][:, classes.student].float().sigmoid()
+        wanted = classes.teacher_logits(teacher.logits[b, confident]).float().sigmoid()
+        own = classes.student_logits(student.logits[b]).float().sigmoid()
         class_cost = torch.cdist(own, wanted, p=1)
         boxes_s, boxes_t = student.boxes_cxcywh[b].float(), teacher.boxes_cxcywh[b, confident].float()
         overlap = generalized_box_iou(

@@ -5,15 +5,17 @@ L_total = L_student + l_feat L_feat + l_cls L_cls + l_box L_box (Eq. 1 of RT-CO-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from taco_kd.classes.class_map import ClassMap
+from taco_kd.classes.tables import read_table
 from taco_kd.config import DistillConfig
 from taco_kd.distill import pairing
-from taco_kd.distill.class_map import ClassMap
 from taco_kd.distill.losses import boxes as box_losses
 from taco_kd.distill.losses import classes as class_losses
 from taco_kd.distill.losses.features import FeatureMSE
@@ -29,6 +31,19 @@ class DistillTerms:
     raw: dict[str, Tensor]
     weighted: dict[str, Tensor]
     pairs: int
+
+
+def class_map(config: DistillConfig, student: Sequence[str], teacher: Sequence[str]) -> ClassMap:
+    """Which student class is which teacher class, as the settings say.
+
+    Raises:
+        UsageError: no class is shared, or a table names an unknown one.
+        DataError: the table cannot be read.
+    """
+    if config.class_names == "by-index":
+        return ClassMap.by_index(student, teacher)
+    table = read_table(config.class_map) if config.class_map is not None else None
+    return ClassMap.between(student, teacher, table)
 
 
 class Distiller(nn.Module):
@@ -57,8 +72,7 @@ class Distiller(nn.Module):
                     "set distill.classes=off, distill.boxes=off and distill.features=mse"
                 )
         elif self.needs_predictions:
-            mapped = ClassMap.by_name if config.class_names == "by-name" else ClassMap.by_index
-            self.classes = mapped(student.class_names, teacher.class_names)
+            self.classes = class_map(config, student.class_names, teacher.class_names)
         self.feature_loss = (
             FeatureMSE(student.features_spec, teacher.features_spec) if config.features != "off" else None
         )
@@ -97,8 +111,8 @@ class Distiller(nn.Module):
         if self.needs_predictions:
             found = self._pair(student, teacher)
             pairs = len(found)
-            logits_s = student.logits[found.image, found.student][:, self.classes.student]
-            logits_t = teacher.logits[found.image, found.teacher][:, self.classes.teacher]
+            logits_s = self.classes.student_logits(student.logits[found.image, found.student])
+            logits_t = self.classes.teacher_logits(teacher.logits[found.image, found.teacher])
             boxes_s = student.boxes_cxcywh[found.image, found.student]
             boxes_t = teacher.boxes_cxcywh[found.image, found.teacher]
             if config.classes == "softmax-kl":

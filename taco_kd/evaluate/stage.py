@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from taco_kd.config import Recipe, validate
 from taco_kd.errors import DataError
 from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
 from taco_kd.evaluate.predict import predict
 from taco_kd.files import read_json, write_json
 from taco_kd.models import zoo
 from taco_kd.models.detector import Detector
+from taco_kd.models.settings import initial_student
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, Split
@@ -71,16 +73,12 @@ def evaluate_initial(run: RunDir, split: Split = "val", *, device: torch.device 
     found = read_json(run.metrics_file(split))
     if found["initial"] is not None:
         return Metrics.from_json(found["initial"], where=str(run.metrics_file(split)))
-    student = record["recipe"]["student"]
-    model, _ = zoo.make(
-        student["model"],
-        data.class_names,
-        weights=student["weights"],
-        backbone_from=student["backbone_from"],
-        seed=record["recipe"]["train"]["seed"],
-    )
+    recipe = validate(Recipe, record["recipe"], where=str(run.record_file))
+    model, _ = initial_student(recipe.student, data.class_names, seed=recipe.train.seed)
     if weights_hash(model.network) != record["init_hash"]:
-        raise DataError(f"{run.path}: the weights it started from ({student['weights']}) have changed since")
+        raise DataError(
+            f"{run.path}: the weights it started from ({recipe.student.weights}) have changed since"
+        )
     metrics, _ = evaluate_model(model, data, split, device=device)
     write_json(run.metrics_file(split), {**found, "initial": metrics.to_json()})
     return metrics

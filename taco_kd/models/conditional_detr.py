@@ -128,4 +128,4 @@ ENTRIES = (
     ),
 )
 
-FAMILY = Family(ConditionalDetr.family, ENTRIES, rebuild)
+FAMILY = Family(ConditionalDetr.family, ENTRIES, rebuild, model_types=("conditional_detr",))

@@ -126,6 +126,12 @@ class Detector(ImageModel):
 class FeatureModel(ImageModel):
     """A backbone that teaches by its maps alone: no classes, no boxes (DINOv3)."""
 
+    class_names: tuple[str, ...] = ()
+    class_layers: ClassVar[tuple[str, ...]] = ()
+
     def forward(self, images: Tensor) -> list[FeatureMap]:
         """Maps of ``images`` [B, 3, H, W] in 0..1 of any size, as ``features_spec`` says, fine to coarse."""
         raise NotImplementedError
+
+    def metadata(self) -> Mapping[str, str]:
+        return {**super().metadata(), "class_names": "[]"}

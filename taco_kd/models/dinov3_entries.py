@@ -78,7 +78,6 @@ FAMILIES = (
             for s, size in CONVNEXT.items()
         ),
         rebuild_convnext,
-        rename={"stages.": "model.stages."},
     ),
     FeatureFamily(
         DinoV3ViT.family,
@@ -87,6 +86,5 @@ FAMILIES = (
             _entry(f"dinov3-vit-{s}", "DINOv3 ViT/16", partial(build_vit, s), size) for s, size in VIT.items()
         ),
         rebuild_vit,
-        rename={"layer.": "model.layer."},
     ),
 )

@@ -16,8 +16,8 @@ class Published:
     repo: str
     revision: str
     licence: str
-    classes: str = "coco"
-    """label space of the head: a name in ``taco_kd.models.class_maps``, or "" for a backbone"""
+    classes: str = "coco-80"
+    """label space of the head: a name of ``taco_kd.classes.spaces``, or "" for a backbone"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Family:
     name: str
     entries: tuple[ModelEntry, ...]
     rebuild: Rebuild
+    model_types: tuple[str, ...] = ()
+    """transformers' names (``model_type`` in a config.json) of the architectures that ``rebuild`` takes"""
 
 
 class FeatureRebuild(Protocol):
@@ -87,5 +89,3 @@ class FeatureFamily:
     model_type: str
     entries: tuple[FeatureEntry, ...]
     rebuild: FeatureRebuild
-    rename: Mapping[str, str]
-    """prefix of a published key -> its prefix in the network"""

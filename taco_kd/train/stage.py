@@ -15,19 +15,18 @@ from typing import Any
 
 import torch
 
-from taco_kd.config import Recipe, TeacherConfig
+from taco_kd.config import Recipe, validate
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.distill.recipe import Distiller
 from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.files import replacing
-from taco_kd.models import zoo
-from taco_kd.models.detector import Detector, FeatureModel
-from taco_kd.models.feature_zoo import is_feature_model, make_features
-from taco_kd.models.rtdetr import RTDetr
-from taco_kd.models.weights import LoadReport, save_model, weights_hash
-from taco_kd.progress import Tick
-from taco_kd.runs import DataDir, RunDir, claim
+from taco_kd.models.load_report import LoadReport
+from taco_kd.models.settings import initial_student
+from taco_kd.models.settings import teacher as load_teacher
+from taco_kd.models.weights import save_model, weights_hash
+from taco_kd.progress import Tick, notice
+from taco_kd.runs import DataDir, RunDir, check_claim, claim
 from taco_kd.train import checkpoint
 from taco_kd.train.loop import StepRecord, TrainState, make_ema, steps
 from taco_kd.train.optim import build_optimizer
@@ -53,10 +52,10 @@ def train(
         InterruptedRunError: stopped by SIGINT or SIGTERM; a checkpoint was written.
     """
     run = RunDir(out)
-    settings = recipe.model_dump(mode="json")
     if run.record_file.is_file() and not overwrite:
         found = run.record()
-        same = found.get("recipe") == settings and found["data"]["content_hash"] == data.content_hash
+        before = validate(Recipe, found["recipe"], where=str(run.record_file))
+        same = before == recipe and found["data"]["content_hash"] == data.content_hash
         if same and found.get("status") == "finished":
             return run
         resume = resume or same
@@ -65,13 +64,15 @@ def train(
         if resume and not same:
             raise UsageError(f"{out}: was begun with other settings; resume it without --set or --recipe")
     if not resume:
-        claim(out, record_name="run.json", overwrite=overwrite, what="run")
+        check_claim(out, record_name="run.json", overwrite=overwrite, what="run")
 
     device = pick_device(recipe.train.device)
     torch.manual_seed(recipe.train.seed)
     dataset, state, reports = _build(recipe, data, device)
     steps_total = recipe.train.steps or max(1, recipe.train.epochs * _steps_per_epoch(dataset, recipe))
     record = _record(recipe, data, state, reports, steps_total)
+    if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
+        claim(out, record_name="run.json", overwrite=overwrite, what="run")
     if resume and checkpoint.exists(run.checkpoint_dir):
         record["seconds"] = run.record().get("seconds", 0.0)
         checkpoint.restore(run.checkpoint_dir, state)
@@ -90,24 +91,17 @@ def _build(
     recipe: Recipe, data: DataDir, device: torch.device
 ) -> tuple[DetectionDataset, TrainState, list[LoadReport]]:
     config = recipe.train
-    student, reports = zoo.make(
-        recipe.student.model,
-        data.class_names,
-        weights=recipe.student.weights,
-        backbone_from=recipe.student.backbone_from,
-        seed=config.seed,
-    )
-    if isinstance(student, RTDetr):
-        student.refinement = recipe.student.refinement
-    elif recipe.student.refinement != "detached":
-        raise UsageError(f"student.refinement is a setting of RT-DETR, not of {recipe.student.model}")
+    student, reports = initial_student(recipe.student, data.class_names, seed=config.seed)
     distiller = None
     if recipe.teacher is not None and recipe.distill is not None:
-        teacher = _teacher(recipe.teacher, reports)
+        teacher, loaded = load_teacher(recipe.teacher)
+        reports += loaded
         distiller = Distiller(recipe.distill, student, teacher.to(device))
         distiller.to(device)
     elif recipe.teacher is not None or recipe.distill is not None:
         raise UsageError(f"recipe {recipe.name}: [teacher] and [distill] go together; one of them is missing")
+    for report in reports:
+        notice(report.line())
     student.to(device)
     dataset = DetectionDataset(data, "train", student.image_size)
     if len(dataset) == 0:
@@ -116,17 +110,6 @@ def _build(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
     return dataset, state, reports
-
-
-def _teacher(config: TeacherConfig, reports: list[LoadReport]) -> Detector | FeatureModel:
-    """The recipe's teacher; what its load reports say is added to ``reports``."""
-    if is_feature_model(config.model):
-        features, loaded = make_features(config.model, weights=config.weights)
-        reports += loaded
-        return features
-    packaged = config.weights == "packaged"
-    path = zoo.packaged_file(zoo.find(config.model)) if packaged else Path(config.weights)
-    return zoo.load(path, expected_model=config.model)
 
 
 def _steps_per_epoch(dataset: DetectionDataset, recipe: Recipe) -> int:

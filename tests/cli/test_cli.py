@@ -67,7 +67,11 @@ def test_every_help_has_an_example(command):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["list", "dragons"], 2, "unknown list 'dragons': choose one of models, recipes, sources"),
+        (
+            ["list", "dragons"],
+            2,
+            "unknown list 'dragons': choose one of models, recipes",
+        ),
         (["evaluate", "nowhere"], 3, "nowhere: not a run folder"),
         (["compare", "one"], 2, "compare needs at least two run folders"),
         (["train", "--data", "nowhere"], 3, "nowhere: not a prepared dataset"),
