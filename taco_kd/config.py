@@ -82,7 +82,7 @@ class StudentConfig(LoadConfig):
 
 class TeacherConfig(LoadConfig):
     model: str = "conditional-detr-nano"
-    """name in the list of models or of features, or a transformers folder, run folder or hub name"""
+    """name in the model list, or a transformers folder, run folder or hub name"""
     weights: str = "packaged"
     """packaged, published, a run or transformers folder, a .safetensors or .pth file, a hub name; random for
     a feature teacher"""

@@ -91,8 +91,8 @@ def teacher_settings(
         return {"teacher.model": teacher, "teacher.weights": weights, "teacher.weights_classes": classes}
     if not zoo.is_source(teacher):
         raise UsageError(
-            f"--teacher {teacher}: not conditional-detr, no model of taco-kd list models or list features, "
-            "and no such folder or file"
+            f"--teacher {teacher}: not conditional-detr, no model of taco-kd list models, and no such "
+            "folder or file"
         )
     held = model or sources.peek_model(Path(teacher)) or teacher
     return {"teacher.model": held, "teacher.weights": teacher, "teacher.weights_classes": classes}

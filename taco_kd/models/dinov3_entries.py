@@ -66,7 +66,8 @@ def _entry(
 ) -> FeatureEntry:
     repository, revision = PUBLISHED[name]
     published = Published(f"facebook/dinov3-{repository}-pretrain-lvd1689m", revision, LICENCE, classes="")
-    return FeatureEntry(name, family, build, IMAGE_SIZE, NOTES.get(name, "feature teacher"), published, size)
+    note = NOTES.get(name, "feature teacher")
+    return FeatureEntry(name, family, build, IMAGE_SIZE, note, published, LICENCE, size)
 
 
 FAMILIES = (

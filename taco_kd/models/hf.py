@@ -39,7 +39,7 @@ class HFDetector(Detector):
         return raw.logits, raw.pred_boxes
 
     def training_graph(self) -> AbstractContextManager[None]:
-        """Surrounds each forward; a family whose graph in training differs from the library's changes it here."""
+        """Surrounds each forward: a family whose original trains another graph changes the graph here."""
         return nullcontext()
 
     def forward(
@@ -100,9 +100,9 @@ def start_from_prior(*classifiers: Any, probability: float = 0.01) -> None:
 def train_all_but_stem(backbone: nn.Module) -> None:
     """Leave the stem and the first stage of a ResNet as they are loaded, as the original DETRs do.
 
-    transformers means to do the same, but looks for names ("stage.1") that only occur in timm's ResNets, so it
-    freezes everything in its own, and it forgets DAB-DETR. A backbone without a timm stem is trained whole:
-    it is one of the nano backbones, which nobody has pretrained.
+    transformers means to do the same, but in its own ResNets it looks for names ("stage.1") that do not occur
+    there and freezes everything, and it freezes nothing in DAB-DETR. Here a timm ResNet keeps stem and first
+    stage; any other backbone is one of the nano ones, which nobody has pretrained, and is trained whole.
     """
     backbone.requires_grad_(True)
     names = [name for name, _ in backbone.named_parameters()]

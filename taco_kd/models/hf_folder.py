@@ -20,7 +20,7 @@ Three = tuple[float, float, float]
 
 NORMALISED = (
     "conditional_detr",
-    "dab_detr",
+    "dab-detr",
     "deformable_detr",
     "detr",
     "dinov3_convnext",

@@ -43,7 +43,7 @@ def look_forward_twice(boxes: Tensor, corrections: list[Tensor]) -> Tensor:
 
 @contextmanager
 def original_refinement(decoder: Any) -> Iterator[None]:
-    """Within the block, the boxes that a transformers RT-DETR ``decoder`` returns have the original's graph."""
+    """Within the block, a transformers RT-DETR ``decoder`` returns boxes with the graph of the original."""
     corrections: list[Tensor] = []
 
     def collect(_module: nn.Module, _inputs: Any, correction: Tensor) -> None:

@@ -18,7 +18,9 @@ from taco_kd.models import (
     detr,
     rtdetr,
     rtdetr_timm,
+    rtdetr_ultralytics,
     sources,
+    yolo,
 )
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
@@ -44,7 +46,17 @@ __all__ = [
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (rtdetr, rtdetr_timm, conditional_detr, detr, deformable_detr, dab_detr, d_fine)
+    for module in (
+        rtdetr,
+        rtdetr_timm,
+        conditional_detr,
+        detr,
+        deformable_detr,
+        dab_detr,
+        d_fine,
+        yolo,
+        rtdetr_ultralytics,
+    )
 }
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry for family in FAMILIES.values() for entry in family.entries
@@ -158,7 +170,7 @@ def make(
         described = None
     reports = []
     if stored is not None:
-        reports.append(_take(model, stored, options))
+        reports.append(_take(model, stored, options, seed))
         described = stored.blueprint or described
     if described is not None:
         _take_input(model, described)
@@ -218,7 +230,7 @@ def load_reported(
                 f"name it: --teacher-model, one of {', '.join(MODELS)}"
             )
         model = MODELS[name].build(classes)
-    report = _take(model, stored, options)
+    report = _take(model, stored, options, seed=0)
     if image_size is not None:
         model.image_size = image_size
     return model.eval(), report
@@ -249,15 +261,17 @@ def _rebuilt(blueprint: Blueprint, class_names: Sequence[str], seed: int) -> Det
         )
 
 
-def _take(model: Detector, stored: Stored, options: LoadOptions) -> LoadReport:
-    return load_into(
-        model,
-        stored,
-        source_classes=space_or_file(options.classes) if options.classes else None,
-        strip_prefix=options.strip_prefix,
-        add_prefix=options.add_prefix,
-        allow_partial=options.allow_partial,
-    )
+def _take(model: Detector, stored: Stored, options: LoadOptions, seed: int) -> LoadReport:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # a model that adapts to the weights draws layers anew
+        return load_into(
+            model,
+            stored,
+            source_classes=space_or_file(options.classes) if options.classes else None,
+            strip_prefix=options.strip_prefix,
+            add_prefix=options.add_prefix,
+            allow_partial=options.allow_partial,
+        )
 
 
 def _take_input(model: Detector, blueprint: Blueprint) -> None:

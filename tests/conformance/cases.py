@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr, rtdetr_timm
 from taco_kd.models.detector import Detector
@@ -130,22 +129,7 @@ def _timm(backbone: str) -> Callable[[Sequence[str]], Detector]:
         k: v for k, v in HYBRID.items() if k not in ("encoder_in_channels", "freeze_backbone_batch_norms")
     }
     size = rtdetr_timm.Size(settings, SIDE)
-    return partial(_settled, partial(rtdetr_timm.build, backbone=backbone, size=size, model_name="tiny"))
-
-
-def _settled(build: Callable[[Sequence[str]], Detector], names: Sequence[str]) -> Detector:
-    """A model whose batch norms have seen a batch: in a deep one fresh statistics make all queries alike."""
-    model = build(names).train()
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None  # the plain average of what it sees
-    with torch.no_grad():
-        model(torch.rand(4, 3, SIDE, SIDE))
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-        norm.num_batches_tracked.zero_()  # a counter that checkpoints leave out
-    return model
+    return partial(rtdetr_timm.build, backbone=backbone, size=size, model_name="tiny")
 
 
 CASES = (

@@ -275,7 +275,7 @@ def test_bad_names_folders_and_files(folder, tmp_path):
     (path / "config.json").write_text(json.dumps({**config, "hidden_sizes": "x", "hidden_size": "x"}))
     with pytest.raises(DataError, match="not usable by transformers"):
         load_features(path)
-    nonsense = {"hidden_sizes": [1, 2, 3], "depths": [1, 1, 1], "num_attention_heads": 0}
+    nonsense = {"hidden_sizes": [0, 0, 0, 0], "num_attention_heads": 0}
     (path / "config.json").write_text(json.dumps({**config, **nonsense}))
     with pytest.raises(DataError, match="its configuration builds no dinov3"):
         load_features(path)
