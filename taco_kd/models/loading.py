@@ -9,7 +9,7 @@ from torch import Tensor
 
 from taco_kd.classes.spaces import partners
 from taco_kd.errors import MissingResourceError
-from taco_kd.models.detector import Detector, FeatureModel
+from taco_kd.models.detector import Detector, ImageModel
 from taco_kd.models.load_report import MIN_MATCHED, LoadReport
 from taco_kd.models.naming import change_prefix, prefix_hint, translate
 from taco_kd.models.stored import Stored
@@ -17,7 +17,7 @@ from taco_kd.models.stored import Stored
 
 @torch.no_grad()
 def load_into(
-    model: Detector | FeatureModel,
+    model: ImageModel,
     stored: Stored,
     *,
     source_classes: Sequence[str] | None = None,
@@ -123,9 +123,7 @@ def load_backbone(
     return _judged(report, state, model, allow_partial, "backbone")
 
 
-def _named(
-    model: Detector | FeatureModel, stored: Stored, strip: str, add: str
-) -> tuple[dict[str, Tensor], LoadReport]:
+def _named(model: ImageModel, stored: Stored, strip: str, add: str) -> tuple[dict[str, Tensor], LoadReport]:
     """The source's tensors under the model's names, and a report that says how they got them."""
     report = LoadReport(stored.label, stored.kind, dict(stored.origin), list(stored.remarks))
     state, words = change_prefix(stored.state, strip=strip, add=add)
@@ -137,7 +135,7 @@ def _named(
 def _judged(
     report: LoadReport,
     state: Mapping[str, Tensor],
-    model: Detector | FeatureModel,
+    model: ImageModel,
     allow_partial: bool,
     what: str,
 ) -> LoadReport:
@@ -170,7 +168,7 @@ def _is_auxiliary(key: str) -> bool:
     return key.endswith("num_batches_tracked")
 
 
-def _is_head(model: Detector | FeatureModel, key: str, target: Tensor, found: Tensor) -> bool:
+def _is_head(model: ImageModel, key: str, target: Tensor, found: Tensor) -> bool:
     """Whether a layer has one row per class, in both, and the rows are alike."""
     if not any(name in key for name in model.class_layers):
         return False
