@@ -76,6 +76,8 @@ class StudentConfig(LoadConfig):
     """packaged, published, random, a run or transformers folder, a .safetensors or .pth file, a hub name"""
     backbone_from: str | None = None
     """take only the backbone from these weights"""
+    refinement: Literal["detached", "original"] = "detached"
+    """RT-DETR: gradient of a decoder layer's boxes, as transformers has it or as the original has it"""
 
 
 class TeacherConfig(LoadConfig):

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from taco_kd.errors import DataError
+from taco_kd.evaluate.classes import same_name
 
 DETECTOR_COLUMN, WHY_COLUMN = "detector_class", "why"
 
@@ -28,15 +29,6 @@ class Verdict(Enum):
 
 
 _CELLS = {"yes": Verdict.COMPATIBLE, "no": Verdict.MISMATCH, "?": Verdict.UNKNOWN}
-
-
-def same_name(name: str) -> str:
-    """The form in which names are compared.
-
-    >>> same_name(" Wine_Glass ") == same_name("wine glass")
-    True
-    """
-    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from taco_kd.autolabel.audit import audit_folders
 from taco_kd.autolabel.compatibility import Compatibility, load_compatibility
-from taco_kd.autolabel.detector import BoxDetector
 from taco_kd.autolabel.examples import choose_examples
 from taco_kd.autolabel.figure import draw_figure, save_figure
 from taco_kd.autolabel.folders import ClassFolders, UnreadableImageError
@@ -20,6 +19,7 @@ from taco_kd.autolabel.truth import Truth
 from taco_kd.environment import describe
 from taco_kd.errors import DataError, UsageError
 from taco_kd.files import write_json
+from taco_kd.models.ultralytics_file import BoxDetector
 from taco_kd.progress import Tick
 from taco_kd.runs import claim
 

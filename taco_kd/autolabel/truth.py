@@ -9,8 +9,8 @@ from enum import Enum
 import torch
 from torchvision.ops import box_iou
 
-from taco_kd.autolabel.compatibility import same_name
 from taco_kd.autolabel.naive import NaiveBox
+from taco_kd.evaluate.classes import same_name
 
 MIN_IOU = 0.5
 """overlap from which a box counts as drawn around an object, as in AP50"""

@@ -125,7 +125,7 @@ def _facts(model: Detector, weights: Path | None, project: bool) -> dict[str, An
         "gmacs": cost.gmacs,
         "gflops": cost.gflops,
         "uncounted": tuple(cost.uncounted),
-        "paper_convention": asdict(paper) if paper is not None else None,
+        "paper_convention": asdict(paper),
         "projected": tuple(project_t4(kernels, cost.gflops)) if project else (),
     }
 

@@ -44,11 +44,11 @@ def autolabel_demo(
     taco-kd autolabel-demo --images trashnet --detector yolov8n.onnx
     """
     from taco_kd.autolabel.compatibility import load_compatibility
-    from taco_kd.autolabel.detector import BoxDetector, UltralyticsDetector
     from taco_kd.autolabel.nano import ModelDetector
     from taco_kd.autolabel.stage import autolabel
     from taco_kd.files import read_json
     from taco_kd.models import zoo
+    from taco_kd.models.ultralytics_file import BoxDetector, UltralyticsDetector
     from taco_kd.progress import notice, task
 
     finder: BoxDetector

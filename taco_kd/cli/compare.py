@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from taco_kd.cli.common import AsJson, print_json, say
+from taco_kd.cli.common import AsJson, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from taco_kd.evaluate.arms import ArmOfRuns
+    from taco_kd.evaluate.comparison import ArmOfFiles
+    from taco_kd.runs import RunDir, Split
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders; the first is the reference.")],
-    split: Annotated[str, typer.Option(help="val or train")] = "val",
+    paths: Annotated[
+        Optional[list[Path]],
+        typer.Argument(help="Run folders, or COCO results files; the first is the reference."),
+    ] = None,
+    annotations: Annotated[
+        Optional[Path],
+        typer.Option(help="COCO ground truth of results files. [default: that of the runs]"),
+    ] = None,
+    arm: Annotated[
+        Optional[list[str]],
+        typer.Option(help="NAME=PATH,PATH: training seeds of one model, runs or files. May be repeated."),
+    ] = None,
+    group_seeds: Annotated[
+        bool, typer.Option(help="Take runs that differ in the training seed only as one model.")
+    ] = True,
+    group_by: Annotated[
+        Optional[str],
+        typer.Option(
+            help="Resample images that belong together as wholes: a key of the image records, a prefix of "
+            "the folders in their file names (batch), or a .json or .csv file from image to group."
+        ),
+    ] = None,
+    plan: Annotated[
+        Optional[float],
+        typer.Option(
+            help="Also say how many images it takes to find a true difference of so many AP points."
+        ),
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also print sizes and classes.")] = False,
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Each against each.")] = False,
+    interval: Annotated[str, typer.Option(help="bca or basic; both are in the JSON.")] = "bca",
+    areas: Annotated[
+        str, typer.Option(help="Small, medium, large by pixels of the images (resized) or photos (original).")
+    ] = "resized",
+    split: Annotated[str, typer.Option(help="val or train; of runs.")] = "val",
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the images.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
     out: Annotated[Optional[Path], typer.Option(help="Also write the comparison to this JSON file.")] = None,
@@ -20,32 +58,108 @@ def compare(
 ) -> None:
     """Is the difference real? Paired interval, p-value and a verdict in words.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
     taco-kd compare taco-kd-out/runs/nano-baseline taco-kd-out/runs/nano-paper
-    """
-    from taco_kd.errors import UsageError
-    from taco_kd.evaluate.comparison import compare_runs
-    from taco_kd.evaluate.stage import evaluate
-    from taco_kd.files import write_json
-    from taco_kd.progress import task, warn
-    from taco_kd.runs import RunDir, split_named
 
-    if len(runs) < 2:
-        raise UsageError("compare needs at least two run folders: the reference first")
-    chosen = split_named(split)
-    opened = [RunDir.open(path) for path in runs]
-    for run in opened:
-        evaluate(run, split=chosen)
+    taco-kd compare a.json b.json --annotations gt.json --plan 1.0
+
+    taco-kd compare --arm plain=a0.json,a1.json --arm distilled=b0.json,b1.json --annotations gt.json
+    """
+    from taco_kd.cli.comparison_tables import class_table, plan_table, summary_table
+    from taco_kd.errors import UsageError, one_of
+    from taco_kd.evaluate.comparison import compare_arms
+    from taco_kd.evaluate.results_file import read_ground_truth
+    from taco_kd.files import write_json
+    from taco_kd.progress import notice, task, warn
+    from taco_kd.runs import split_named
+
+    if interval not in ("bca", "basic"):
+        raise UsageError(one_of("interval", interval, ["bca", "basic"]))
+    if areas not in ("resized", "original"):
+        raise UsageError(one_of("areas", areas, ["resized", "original"]))
+    chosen: Split = split_named(split)
+    arms = _arms(paths or [], arm or [], group_seeds)
+    truth = None if annotations is None else read_ground_truth(annotations)
+    _evaluate([run for each in arms for run in getattr(each, "runs", ())], chosen)
     with task("compare") as tick:
-        result = compare_runs(opened, split=chosen, resamples=resamples, seed=seed, on_progress=tick)
+        result = compare_arms(
+            arms,
+            truth,
+            split=chosen,
+            resamples=resamples,
+            seed=seed,
+            group_by=group_by,
+            areas=areas,  # type: ignore[arg-type]
+            interval=interval,  # type: ignore[arg-type]
+            all_pairs=all_pairs,
+            plan_for=None if plan is None else plan / 100,
+            on_progress=tick,
+        )
     if out is not None:
         write_json(out, result.to_json())
     if as_json:
         print_json(result.to_json())
         return
+    for text in result.notes:
+        notice(text)
     for text in result.confounders:
         warn(text)
     for difference in result.differences:
         say(difference.words)
+    print_table(*summary_table(result), title="AP x 100")
+    for difference in result.differences:
+        if difference.plan is not None and difference.plan_words is not None:
+            say(f"{difference.name} and {difference.reference}: {difference.plan_words}.")
+            print_table(*plan_table(difference.plan))
+    if per_class:
+        for difference in result.differences:
+            title = f"{difference.name} minus {difference.reference}, AP x 100; exploratory, not corrected"
+            print_table(*class_table(difference), title=title)
     say(result.caveat)
+
+
+def _arms(paths: list[Path], named: list[str], group_seeds: bool) -> list[ArmOfRuns | ArmOfFiles]:
+    """The arms in the order they were given: paths first, then ``--arm``."""
+    from taco_kd.errors import UsageError
+    from taco_kd.evaluate.arms import arms_of, named_arm, parse_arm
+    from taco_kd.evaluate.comparison import ArmOfFiles
+    from taco_kd.runs import RunDir
+
+    files = [path for path in paths if _is_file(path)]
+    runs = [RunDir.open(path) for path in paths if not _is_file(path)]
+    if len(paths) + len(named) < 2:
+        raise UsageError("compare needs at least two run folders or results files: the reference first")
+    alone = len({path.stem for path in files}) == len(files)
+    of_files = [ArmOfFiles(path.stem if alone else str(path), (path,)) for path in files]
+    of_runs = arms_of(runs, group_seeds=group_seeds, alone=not (files or named)) if runs else []
+    found: list[ArmOfRuns | ArmOfFiles] = [*of_runs, *of_files]
+    found.sort(key=lambda each: min(map(paths.index, _paths(each))))
+    for text in named:
+        name, members = parse_arm(text)
+        if all(_is_file(path) for path in members):
+            found.append(ArmOfFiles(name, members))
+        elif not any(_is_file(path) for path in members):
+            found.append(named_arm(name, [RunDir.open(path) for path in members]))
+        else:
+            raise UsageError(f"--arm {text}: give run folders or results files, not both in one arm")
+    return found
+
+
+def _evaluate(runs: list[RunDir], split: Split) -> None:
+    """Those that have not been yet; files need neither this nor torch."""
+    if runs:
+        from taco_kd.evaluate.stage import evaluate
+
+        for run in runs:
+            evaluate(run, split=split)
+
+
+def _paths(arm: ArmOfRuns | ArmOfFiles) -> list[Path]:
+    from taco_kd.evaluate.arms import ArmOfRuns
+
+    return [run.path for run in arm.runs] if isinstance(arm, ArmOfRuns) else list(arm.files)
+
+
+def _is_file(path: Path) -> bool:
+    return path.suffix == ".json" or path.is_file()

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from taco_kd.cli.common import AsJson, print_json, print_table
+from taco_kd.cli.list_models import print_models
 
 
 def list_(
     what: Annotated[str, typer.Argument(help="models, recipes, sources, classes or tables")] = "models",
     name: Annotated[
         Optional[str], typer.Argument(help="One label space or class table, to see what is in it.")
+    ] = None,
+    only: Annotated[
+        Optional[str], typer.Option(help="Models whose name fits this pattern, for example 'rtdetr-*'.")
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Build each model and count its parameters and FLOPs here and now."),
+    ] = False,
+    out: Annotated[
+        Optional[Path], typer.Option(help="With --measure: also write the figures to this CSV file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -21,6 +33,8 @@ def list_(
     [bold]Examples[/bold]
 
     taco-kd list
+
+    taco-kd list models --only 'rtdetr-*' --measure
 
     taco-kd list recipes
 
@@ -31,16 +45,22 @@ def list_(
     from taco_kd.errors import UsageError, one_of
 
     tables = {
-        "models": _models,
         "recipes": _recipes,
         "sources": _sources,
         "classes": _classes,
         "tables": _class_tables,
     }
-    if what not in tables:
-        raise UsageError(one_of("list", what, tables))
+    if what not in ("models", *tables):
+        raise UsageError(one_of("list", what, ["models", *tables]))
     if name is not None and what not in ("classes", "tables"):
         raise UsageError(f"taco-kd list {what} takes no name: {name!r}")
+    if what != "models" and (measure or only or out):
+        raise UsageError("--measure, --only and --out go with: taco-kd list models")
+    if out and not measure:
+        raise UsageError("--out goes with --measure")
+    if what == "models":
+        print_models(only, measure, out, as_json)
+        return
     if name is None:
         columns, rows = tables[what]()
     else:
@@ -49,15 +69,6 @@ def list_(
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
     print_table(columns, rows)
-
-
-def _models() -> tuple[list[str], list[list[str]]]:
-    from taco_kd.models.zoo import MODELS
-
-    return ["name", "family", "input", "weights", "about"], [
-        [m.name, m.family, f"{m.image_size} px", "packaged" if m.packaged else "none", m.note]
-        for m in MODELS.values()
-    ]
 
 
 def _recipes() -> tuple[list[str], list[list[str]]]:

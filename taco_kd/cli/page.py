@@ -27,7 +27,8 @@ def report(
     taco-kd report taco-kd-out/runs/nano-baseline taco-kd-out/runs/nano-paper --out report.html
     """
     from taco_kd.errors import DataError
-    from taco_kd.evaluate.comparison import compare_runs
+    from taco_kd.evaluate.arms import arms_of
+    from taco_kd.evaluate.comparison import compare_arms
     from taco_kd.evaluate.stage import evaluate
     from taco_kd.progress import notice, task
     from taco_kd.report.page import report as stage
@@ -45,9 +46,12 @@ def report(
         with task(f"evaluate {run.name}") as tick:
             evaluate(run, on_progress=tick)
     comparison = None
-    if len(opened) > 1:
+    arms = arms_of(opened, alone=False)
+    if len(arms) > 1:
         with task("compare") as tick:
-            comparison = compare_runs(opened, resamples=resamples, on_progress=tick).to_json()
+            comparison = compare_arms(arms, resamples=resamples, on_progress=tick).to_json()
+    elif len(opened) > 1:
+        notice(f"{arms[0].line()}: nothing to compare it with.")
     page = stage(opened, out, comparison=comparison, max_images=max_images)
     if as_json:
         print_json({"report": str(page), "comparison": comparison})

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from taco_kd.errors import DataError
+from taco_kd.evaluate.arms import HARMLESS, ArmOfRuns
+from taco_kd.evaluate.coco_metrics import EVALUATOR
+from taco_kd.evaluate.truth import TruthColumns, check_ground_truth
 from taco_kd.files import read_json
 from taco_kd.runs import DataDir, RunDir, Split
 
@@ -24,7 +29,10 @@ RECIPE_KEYS = {
     "train.seed": "training seed",
 }
 """Recipe keys that must agree, with their names. ``teacher`` and ``distill`` are the treatment itself; device
-and checkpoint interval do not change what is trained; the number of steps is in the record."""
+and checkpoint interval do not change what is trained; the number of steps is in the record. Settings of
+``train`` that are not listed here are compared too, under their own names."""
+
+_NOT_COMPARED = {*HARMLESS, "steps", "epochs"} - {"seed"}
 
 
 def predictions_of(run: RunDir, split: Split) -> list[dict[str, Any]]:
@@ -50,6 +58,7 @@ def common_dataset(runs: Sequence[RunDir], records: Sequence[Mapping[str, Any]])
     """
     places: list[Path] = []
     hashes: list[str] = []
+    sizes: list[Any] = []
     for run, record in zip(runs, records, strict=True):
         try:
             places.append(Path(record["data"]["path"]))
@@ -58,6 +67,12 @@ def common_dataset(runs: Sequence[RunDir], records: Sequence[Mapping[str, Any]])
             raise DataError(
                 f"{run.record_file}: does not say which data the run used; train it again"
             ) from None
+        sizes.append(record["data"].get("image_size"))
+        if sizes[-1] != sizes[0] and None not in sizes:
+            raise DataError(
+                f"{runs[0].path} and {run.path} used images prepared at {sizes[0]} and {sizes[-1]} pixels: "
+                "boxes, and what is small, medium or large, differ; train both on one dataset"
+            )
         if hashes[-1] != hashes[0]:
             raise DataError(
                 f"{runs[0].path} and {run.path} used different data (content hash {hashes[0][:8]} and "
@@ -73,26 +88,119 @@ def common_dataset(runs: Sequence[RunDir], records: Sequence[Mapping[str, Any]])
     return data
 
 
+def require_same_evaluation(runs: Sequence[RunDir], split: Split) -> None:
+    """Refuse runs whose metrics were made by different evaluators or with areas in different pixels.
+
+    Raises:
+        DataError: names both runs and what differs.
+    """
+    first: tuple[RunDir, Mapping[str, Any]] | None = None
+    for run in runs:
+        file = run.metrics_file(split)
+        if not file.is_file():
+            continue
+        metrics = read_json(file).get("metrics") or {}
+        found = {
+            "evaluated by": metrics.get("evaluator") or None,
+            "box areas in": metrics.get("area_space"),
+        }
+        if first is None:
+            first = run, found
+            continue
+        for label, value in found.items():
+            theirs = first[1][label]
+            if value != theirs and None not in (value, theirs):
+                raise DataError(
+                    f"{first[0].path} and {run.path} were evaluated differently ({label} {theirs} and "
+                    f"{value}); evaluate both again (now: {EVALUATOR}): taco-kd evaluate {first[0].path} "
+                    f"{run.path}"
+                )
+
+
+def require_same_truth(ours: Mapping[str, Any], theirs: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a ground truth with other images, classes or boxes than the one runs were evaluated on.
+
+    Raises:
+        DataError: says what differs and names ``where`` the other one is.
+    """
+    if ours is theirs:
+        return
+    one, other = check_ground_truth(ours), check_ground_truth(theirs, where=where)
+    order = np.argsort(one.category_ids), np.argsort(other.category_ids)
+    same = {
+        "images": np.array_equal(one.image_ids, other.image_ids),
+        "image sizes": np.array_equal(one.sizes, other.sizes, equal_nan=True),
+        "classes": [(one.category_ids[k], one.names[k]) for k in order[0]]
+        == [(other.category_ids[k], other.names[k]) for k in order[1]],
+        "boxes": np.array_equal(_box_table(one), _box_table(other)),
+    }
+    for what, equal in same.items():
+        if not equal:
+            raise DataError(
+                f"the annotations given and {where} have different {what}: runs and files must be evaluated "
+                "on the same ground truth"
+            )
+
+
+def _box_table(truth: TruthColumns) -> Any:
+    table = np.column_stack(
+        [truth.box_image_ids, truth.box_category_ids, truth.crowd, truth.boxes_xywh.round(2)]
+    )
+    return table[np.lexsort(table.T)]
+
+
+def confounders_of_arms(reference: ArmOfRuns, arm: ArmOfRuns) -> list[str]:
+    """:func:`confounders` of two arms, by a training seed that both have, if there is one.
+
+    Seeds themselves are no confounder where an arm has several: the interval covers them.
+    """
+    common = [seed for seed in reference.seeds if seed is not None and seed in arm.seeds]
+    if common:
+        ours = reference.records[reference.seeds.index(common[0])]
+        theirs = arm.records[arm.seeds.index(common[0])]
+        return confounders(reference.name, ours, arm.name, theirs)
+    several = max(len(reference.runs), len(arm.runs)) > 1
+    return confounders(
+        reference.name, reference.records[0], arm.name, arm.records[0], other_seed_is_meant=several
+    )
+
+
 def confounders(
-    reference_name: str, reference: Mapping[str, Any], name: str, record: Mapping[str, Any]
+    reference_name: str,
+    reference: Mapping[str, Any],
+    name: str,
+    record: Mapping[str, Any],
+    *,
+    other_seed_is_meant: bool = False,
 ) -> list[str]:
     """One line for each thing that differs between two run records and is not the treatment.
 
     A difference in AP may come from any of them; an empty list leaves the treatment and chance.
+
+    Args:
+        other_seed_is_meant: the records are of different training seeds, which the interval covers: new
+            layers then differ in their random weights, so only the files behind the weights are compared.
     """
     found = []
     ours, theirs = record.get("init_hash"), reference.get("init_hash")
+    sources = _initialisation(reference), _initialisation(record)
     if ours is None or theirs is None:
         who = " and ".join(n for n, h in ((reference_name, theirs), (name, ours)) if h is None)
         found.append(f"initial weights of {who} are not recorded: they may differ")
-    elif ours != theirs:
+    elif sources[0] != sources[1]:
+        found.append(
+            f"initial weights differ: {reference_name} started from {sources[0]}, {name} from {sources[1]}: "
+            "the difference cannot be put down to distillation alone"
+        )
+    elif ours != theirs and not other_seed_is_meant:
         found.append(
             f"initial weights differ ({str(theirs)[:8]} in {reference_name}, {str(ours)[:8]} in {name}): "
             "the difference cannot be put down to distillation alone"
         )
     pairs = {"training steps": (reference.get("steps"), record.get("steps"))}
-    for key, label in RECIPE_KEYS.items():
-        pairs[label] = (_at(reference, key), _at(record, key))
+    for key in _compared(reference, record):
+        if key != "train.seed" or not other_seed_is_meant:
+            pairs[RECIPE_KEYS.get(key, key)] = (_at(reference, key), _at(record, key))
     for label, (theirs, ours) in pairs.items():
         if theirs != ours:
             found.append(
@@ -100,6 +208,22 @@ def confounders(
                 "the difference may come from this"
             )
     return found
+
+
+def _initialisation(record: Mapping[str, Any]) -> str:
+    """The files a student started from, in words."""
+    weights, backbone = _at(record, "student.weights"), _at(record, "student.backbone_from")
+    start = "random weights" if weights == "random" else f"the weights {weights}"
+    if backbone is None:
+        return start
+    return f"{start} and the backbone of {backbone}"
+
+
+def _compared(*records: Mapping[str, Any]) -> list[str]:
+    """The recipe keys that are compared: those with a name, then all others of ``train``."""
+    train = [key for record in records for key in (record.get("recipe") or {}).get("train") or {}]
+    others = [f"train.{key}" for key in train if key not in _NOT_COMPARED]
+    return list(dict.fromkeys([*RECIPE_KEYS, *others]))
 
 
 def _at(record: Mapping[str, Any], key: str) -> Any:

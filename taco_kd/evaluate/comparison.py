@@ -1,142 +1,116 @@
-"""Compare detectors on the same images: difference in AP, interval, p-value, verdict, and what spoils it."""
+"""Compare arms made of runs, of results files of any tool, or of both; the first is the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from taco_kd.errors import UsageError
-from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
-from taco_kd.evaluate.comparable import common_dataset, confounders, predictions_of
-from taco_kd.evaluate.inputs import parse
-from taco_kd.evaluate.intervals import Interval, PairedInterval, bootstrap_paired, swap_test
-from taco_kd.evaluate.matching import match
-from taco_kd.evaluate.verdict import Outcome, caveat, in_words, outcome
+from taco_kd.evaluate.arms import ArmOfRuns, arms_of
+from taco_kd.evaluate.comparable import (
+    common_dataset,
+    confounders_of_arms,
+    predictions_of,
+    require_same_evaluation,
+    require_same_truth,
+)
+from taco_kd.evaluate.comparison_record import Arm, Comparison, Difference
+from taco_kd.evaluate.intervals import Method
+from taco_kd.evaluate.pairwise import Predictions, compare_predictions
+from taco_kd.evaluate.results_file import read_results
+from taco_kd.evaluate.truth import Areas
 from taco_kd.progress import Tick
 from taco_kd.runs import RunDir, Split
 
+__all__ = [
+    "Arm",
+    "ArmOfFiles",
+    "Comparison",
+    "Difference",
+    "Predictions",
+    "compare_arms",
+    "compare_predictions",
+    "compare_runs",
+]
+
 
 @dataclass(frozen=True)
-class Arm:
-    """One detector: its metrics, and the interval of its AP alone."""
+class ArmOfFiles:
+    """COCO results files of one detector: one, or one for each training seed (which seed is not known)."""
 
     name: str
-    metrics: Metrics
-    ap: Interval
+    files: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """AP of ``name`` minus AP of the reference (0.01 is one AP point), and the verdict."""
-
-    name: str
-    interval: Interval
-    p_value: float
-    outcome: Outcome
-    words: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Detectors on the same images, each against the first.
-
-    Attributes:
-        reference: name of the first arm.
-        arms: all detectors, the reference first.
-        differences: one for each arm but the reference, in the same order.
-        images: validation images.
-        boxes: boxes in them that are not crowds.
-        resamples: bootstrap resamples, and as many swaps.
-        seed: of the resamples and swaps.
-        confounders: what else differs between the runs and may be the cause of a difference.
-        caveat: what the intervals do not cover; always to be shown with them.
-    """
-
-    reference: str
-    arms: tuple[Arm, ...]
-    differences: tuple[Difference, ...]
-    images: int
-    boxes: int
-    resamples: int
-    seed: int
-    confounders: tuple[str, ...]
-    caveat: str
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        value: dict[str, Any] = TypeAdapter(Comparison).dump_python(self, mode="json")
-        return value
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], *, where: str = "comparison") -> Comparison:
-        """What :meth:`to_json` wrote.
-
-        Raises:
-            DataError: a key is missing or has another type; names ``where``.
-        """
-        return parse(TypeAdapter(cls), value, where)
-
-
-def compare_predictions(
-    ground_truth: Mapping[str, Any],
-    arms: Mapping[str, Sequence[Mapping[str, Any]]],
+def compare_arms(
+    arms: Sequence[ArmOfRuns | ArmOfFiles],
+    ground_truth: Mapping[str, Any] | None = None,
     *,
+    split: Split = "val",
     resamples: int = 1000,
     seed: int = 0,
+    group_by: str | None = None,
+    areas: Areas = "resized",
+    interval: Method = "bca",
+    all_pairs: bool = False,
+    plan_for: float | None = None,
     on_progress: Tick | None = None,
 ) -> Comparison:
-    """Compare the predictions of several detectors; the first is the reference.
+    """Compare arms; the first is the reference.
 
     Args:
-        ground_truth: COCO dictionary.
-        arms: COCO results of each detector by its name.
+        ground_truth: COCO dictionary; of runs, by default that of their dataset.
+        group_by: and the rest: see :func:`taco_kd.evaluate.pairwise.compare_predictions`.
 
     Raises:
-        UsageError: fewer than two arms, or too few resamples.
-        DataError: see :func:`taco_kd.evaluate.inputs.check_coco` and ``bootstrap_paired``.
+        UsageError: fewer than two arms, two of one name, or files and no ground truth.
+        DataError: runs that cannot be compared (see ``compare_runs``), a file that cannot be read, or a
+            ground truth that is not that of the runs.
     """
-    if len(arms) < 2:
-        raise UsageError(f"{len(arms)} model: a comparison needs at least 2")
-    reference, *others = arms
-    total = len(others) * (2 * (resamples + 1) + len(ground_truth.get("images", ())))
-
-    def tick(start: int) -> Tick | None:
-        if on_progress is None:
-            return None
-        report = on_progress
-        return lambda done, total_of_stage, note="": report(start + done, total, note)
-
-    metrics, matches = {}, {}
-    for name, predictions in arms.items():
-        if on_progress is not None:
-            on_progress(0, total, f"matching {name}")
-        metrics[name] = evaluate_coco(ground_truth, predictions, where=f"predictions of {name}")
-        matches[name] = match(ground_truth, predictions, where=f"predictions of {name}")
-
-    alone: dict[str, Interval] = {}
-    differences = []
-    images, boxes = metrics[reference].images, metrics[reference].boxes
-    for index, name in enumerate(others):
-        start = index * total // len(others)
-        pair = matches[reference], matches[name]
-        paired = bootstrap_paired(*pair, resamples=resamples, seed=seed, on_progress=tick(start))
-        swaps_from = start + 1 + resamples + images
-        p_value = swap_test(*pair, swaps=resamples, seed=seed, on_progress=tick(swaps_from))
-        alone |= {reference: paired.a, name: paired.b}
-        differences.append(_difference(name, reference, paired, p_value))
-    return Comparison(
-        reference=reference,
-        arms=tuple(Arm(name, metrics[name], alone[name]) for name in arms),
-        differences=tuple(differences),
-        images=images,
-        boxes=boxes,
+    names = [arm.name for arm in arms]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two arms are called {name!r}: give each a name with --arm NAME=PATH")
+    of_runs = [arm for arm in arms if isinstance(arm, ArmOfRuns)]
+    runs = [run for arm in of_runs for run in arm.runs]
+    if runs:
+        require_same_evaluation(runs, split)
+        data = common_dataset(runs, [record for arm in of_runs for record in arm.records])
+        theirs = data.coco(split)
+        if ground_truth is None:
+            ground_truth = theirs
+        require_same_truth(ground_truth, theirs, where=f"the {split} split of {data.path}")
+    if ground_truth is None:
+        raise UsageError("results files say nothing of the truth: add --annotations GROUND_TRUTH.json")
+    predictions: dict[str, Predictions] = {}
+    for arm in arms:
+        if isinstance(arm, ArmOfRuns):
+            found = [predictions_of(run, split) for run in arm.runs]
+            predictions[arm.name] = dict(zip(arm.keys(), found, strict=True))
+        else:
+            predictions[arm.name] = {str(file): read_results(file, ground_truth) for file in arm.files}
+    comparison = compare_predictions(
+        ground_truth,
+        predictions,
         resamples=resamples,
         seed=seed,
-        confounders=(),
-        caveat=caveat(images=images, differences=len(others)),
+        group_by=group_by,
+        areas=areas,
+        interval=interval,
+        all_pairs=all_pairs,
+        plan_for=plan_for,
+        on_progress=on_progress,
+    )
+    return replace(
+        comparison,
+        arms=tuple(
+            replace(found, members=names)
+            for found, names in zip(comparison.arms, _members(arms), strict=True)
+        ),
+        confounders=tuple(_confounders(arms)),
+        notes=tuple(_notes(arms)),
     )
 
 
@@ -146,38 +120,74 @@ def compare_runs(
     split: Split = "val",
     resamples: int = 1000,
     seed: int = 0,
+    group_seeds: bool = True,
+    group_by: str | None = None,
+    areas: Areas = "resized",
+    interval: Method = "bca",
+    all_pairs: bool = False,
+    plan_for: float | None = None,
     on_progress: Tick | None = None,
 ) -> Comparison:
     """Compare finished, evaluated runs on their dataset; the first is the reference.
 
+    Args:
+        group_seeds: runs that differ in the training seed only become one arm; false takes each by itself.
+        group_by: and the rest: see :func:`taco_kd.evaluate.pairwise.compare_predictions`.
+
     Raises:
-        UsageError: fewer than two runs, or too few resamples.
-        DataError: a run has no predictions on this split, the runs used different data, or their dataset
-            is gone or has changed.
+        UsageError: fewer than two arms, or too few resamples.
+        DataError: a run has no predictions on this split, the runs used different data or were evaluated
+            differently, or their dataset is gone or has changed.
     """
-    records = [run.record() for run in runs]
-    if len({run.path.resolve() for run in runs}) < len(runs):
-        raise UsageError("a run is given twice: compare different runs")
+    return compare_arms(
+        arms_of(runs, group_seeds=group_seeds),
+        split=split,
+        resamples=resamples,
+        seed=seed,
+        group_by=group_by,
+        areas=areas,
+        interval=interval,
+        all_pairs=all_pairs,
+        plan_for=plan_for,
+        on_progress=on_progress,
+    )
+
+
+def _members(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[tuple[str, ...]]:
+    """Names of the runs of each arm, as a report gives them, or paths of its files."""
+    runs = [run for arm in arms if isinstance(arm, ArmOfRuns) for run in arm.runs]
     unique = len({run.name for run in runs}) == len(runs)
-    names = [run.name if unique else str(run.path) for run in runs]
-    arms = {name: predictions_of(run, split) for name, run in zip(names, runs, strict=True)}
-    ground_truth = common_dataset(runs, records).coco(split)
-    comparison = compare_predictions(
-        ground_truth, arms, resamples=resamples, seed=seed, on_progress=on_progress
-    )
-    found = [
-        line
-        for name, record in zip(names[1:], records[1:], strict=True)
-        for line in confounders(names[0], records[0], name, record)
+    return [
+        tuple(run.name if unique else str(run.path) for run in arm.runs)
+        if isinstance(arm, ArmOfRuns)
+        else tuple(map(str, arm.files))
+        for arm in arms
     ]
-    return replace(comparison, confounders=tuple(found))
 
 
-def _difference(name: str, reference: str, paired: PairedInterval, p_value: float) -> Difference:
-    return Difference(
-        name=name,
-        interval=paired.difference,
-        p_value=p_value,
-        outcome=outcome(paired.difference, p_value),
-        words=in_words(name, reference, paired.difference, p_value, paired.images),
-    )
+def _confounders(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
+    """Against the reference; of files nothing is known, which is said once."""
+    found = []
+    reference, *others = arms
+    if isinstance(reference, ArmOfRuns):
+        for arm in others:
+            if isinstance(arm, ArmOfRuns):
+                found += confounders_of_arms(reference, arm)
+    unknown = [arm.name for arm in arms if isinstance(arm, ArmOfFiles)]
+    if unknown:
+        found.append(
+            f"how {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} trained is not written in "
+            "results files: initial weights, data, steps and augmentation may differ"
+        )
+    return found
+
+
+def _notes(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
+    lines = []
+    for arm in arms:
+        if isinstance(arm, ArmOfRuns) and len(arm.runs) > 1:
+            lines.append(arm.line())
+        elif isinstance(arm, ArmOfFiles) and len(arm.files) > 1:
+            files = ", ".join(file.name for file in arm.files)
+            lines.append(f"{arm.name}: one arm of {len(arm.files)} training seeds: {files}")
+    return lines

@@ -2,198 +2,145 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from functools import cached_property
+from typing import Any
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+import numpy as np
 
 from taco_kd.errors import DataError
+from taco_kd.evaluate.coco_rows import parse, plain_results
+from taco_kd.evaluate.columns import Floats, Ints, ResultColumns, index_of
+from taco_kd.evaluate.truth import Areas, TruthColumns, check_ground_truth, refuse_unknown
 
-T = TypeVar("T")
-
-Id = Annotated[int, Field(strict=True)]
-Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Length = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
-BoxXYWH = tuple[Finite, Finite, Length, Length]
-
-
-class _Image(BaseModel):
-    id: Id
-    width: Length | None = None
-    height: Length | None = None
-
-
-class _Category(BaseModel):
-    id: Id
-    name: str
-
-
-class _Box(BaseModel):
-    id: Id
-    image_id: Id
-    category_id: Id
-    bbox: BoxXYWH
-    area: Length | None = None
-    iscrowd: Annotated[int, Field(ge=0, le=1)] = 0
-
-
-class _GroundTruth(BaseModel):
-    images: Annotated[list[_Image], Field(min_length=1)]
-    categories: Annotated[list[_Category], Field(min_length=1)]
-    annotations: list[_Box]
-
-
-class _Prediction(BaseModel):
-    image_id: Id
-    category_id: Id
-    bbox: BoxXYWH
-    score: Finite
-
-
-_GROUND_TRUTH = TypeAdapter(_GroundTruth)
-_PREDICTIONS = TypeAdapter(list[_Prediction])
+__all__ = ["CocoInput", "check_coco", "parse", "refuse_outside"]
 
 
 @dataclass(frozen=True)
 class CocoInput:
-    """Ground truth and predictions as two COCO datasets that share images and categories.
+    """Ground truth and predictions that belong together: as columns, and as two COCO datasets.
 
     Attributes:
-        images: ids, ascending.
-        categories: id to name, in the order of the ground truth.
-        ground_truth: COCO dataset; annotations have ids from 1, ``area`` and ``iscrowd``.
-        predictions: COCO dataset whose annotations are the predictions, with ``score``.
-        area_space: in which pixels the areas are, for people.
+        truth: the ground truth.
+        found: the predictions.
+        areas: in which pixels areas are measured.
     """
 
-    images: tuple[int, ...]
-    categories: dict[int, str]
-    ground_truth: dict[str, Any]
-    predictions: dict[str, Any]
-    area_space: str
+    truth: TruthColumns
+    found: ResultColumns
+    areas: Areas = "resized"
+
+    @property
+    def images(self) -> tuple[int, ...]:
+        """Ids, ascending."""
+        return tuple(self.truth.image_ids.tolist())
+
+    @property
+    def categories(self) -> dict[int, str]:
+        """Id to name, in the order of the ground truth."""
+        return dict(zip(self.truth.category_ids, self.truth.names, strict=True))
+
+    @property
+    def area_space(self) -> str:
+        """In which pixels the areas are, for people."""
+        return self.truth.area_space(self.areas)
+
+    def box_areas(self) -> tuple[Floats, Floats]:
+        """Areas of the true boxes [M] and of the predictions [N], in square pixels of ``areas``."""
+        factor = self.truth.area_factor(self.areas)
+        of_truth = factor[index_of(self.truth.box_image_ids, self.truth.image_ids)] * self.truth.box_areas
+        boxes = self.found.boxes_xywh
+        of_found = factor[index_of(self.found.image_ids, self.truth.image_ids)] * boxes[:, 2] * boxes[:, 3]
+        return of_truth, of_found
+
+    @cached_property
+    def ground_truth(self) -> dict[str, Any]:
+        """COCO dataset; annotations have ids from 1, ``area`` and ``iscrowd``."""
+        truth = self.truth
+        rows = _annotations(
+            truth.box_image_ids, truth.box_category_ids, truth.boxes_xywh, self.box_areas()[0], truth.crowd
+        )
+        return self._shared() | {"annotations": rows}
+
+    @cached_property
+    def predictions(self) -> dict[str, Any]:
+        """COCO dataset whose annotations are the predictions, with ``score``."""
+        found = self.found
+        crowd = np.zeros(len(found), dtype=np.int64)
+        rows = _annotations(found.image_ids, found.category_ids, found.boxes_xywh, self.box_areas()[1], crowd)
+        for row, score in zip(rows, found.scores.tolist(), strict=True):
+            row["score"] = score
+        return self._shared() | {"annotations": rows}
+
+    def _shared(self) -> dict[str, Any]:
+        sizes = np.where(np.isnan(self.truth.sizes), None, self.truth.sizes).tolist()  # type: ignore[call-overload]
+        return {
+            "images": [
+                {"id": image, "width": width, "height": height}
+                for image, (width, height) in zip(self.images, sizes, strict=True)
+            ],
+            "categories": [{"id": id_, "name": name} for id_, name in self.categories.items()],
+        }
 
 
 def check_coco(
-    ground_truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, where: str = "predictions"
+    ground_truth: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    *,
+    where: str = "predictions",
+    areas: Areas = "resized",
 ) -> CocoInput:
     """Check a COCO ground truth and a COCO results list against each other; returns copies.
 
-    Annotations are numbered anew from 1, because both evaluators take an id of 0 for "not matched".
+    Annotations are numbered anew from 1, because evaluators take an id of 0 for "not matched". Plain rows
+    are checked as columns; only where something is unusual is every row looked at by itself.
+
+    Args:
+        areas: ``original`` measures areas in pixels of the original photos, whose sizes the images'
+            ``original_width`` and ``original_height`` give.
 
     Raises:
         DataError: a missing key, a score or box that is not finite, a negative width or height, an unknown
-            or repeated id, an empty box in the ground truth, a prediction entirely outside its image. The
-            message names ``where`` and the index of the entry.
+            or repeated id, an empty box in the ground truth, a prediction entirely outside its image, an
+            original size that is asked for and not known. The message names ``where`` and the index of the
+            entry.
     """
-    truth = parse(_GROUND_TRUTH, ground_truth, "ground truth")
-    found = parse(_PREDICTIONS, predictions, where)
-    for what, ids in (
-        ("image", [i.id for i in truth.images]),
-        ("category", [c.id for c in truth.categories]),
-        ("annotation", [a.id for a in truth.annotations]),
-    ):
-        _refuse_repeats(what, ids)
-    images = {image.id: image for image in truth.images}
-    categories = {category.id: category.name for category in truth.categories}
-
-    for index, box in enumerate(truth.annotations):
-        _refuse_unknown(f"ground truth: annotations.{index}", box, images, categories)
-        if box.bbox[2] == 0 or box.bbox[3] == 0:
-            raise DataError(f"ground truth: annotations.{index}: bbox = {list(box.bbox)}: the box is empty")
-    for index, hit in enumerate(found):
-        _refuse_unknown(f"{where}: {index}", hit, images, categories)
-        _refuse_outside(f"{where}: {index}", hit.bbox, images[hit.image_id])
-
-    shared = {
-        "images": [image.model_dump() for image in truth.images],
-        "categories": [category.model_dump() for category in truth.categories],
-    }
-    boxes = [
-        _annotation(number, box, area=box.area, iscrowd=box.iscrowd)
-        for number, box in enumerate(truth.annotations, start=1)
-    ]
-    hits = [
-        _annotation(number, hit, area=None, iscrowd=0) | {"score": hit.score}
-        for number, hit in enumerate(found, start=1)
-    ]
-    return CocoInput(
-        images=tuple(sorted(images)),
-        categories=categories,
-        ground_truth=shared | {"annotations": boxes},
-        predictions=shared | {"annotations": hits},
-        area_space=_area_space(truth.images),
-    )
+    truth = check_ground_truth(ground_truth)
+    found = ResultColumns.read(predictions)
+    if found is None:
+        found = ResultColumns.read(plain_results(predictions, where))
+    assert found is not None, "what passes the schema is plain"
+    refuse_unknown(f"{where}: ", found.image_ids, found.category_ids, truth)
+    refuse_outside(where, found, truth)
+    truth.area_factor(areas)
+    return CocoInput(truth, found, areas)
 
 
-def parse(kind: TypeAdapter[T], value: object, where: str) -> T:
-    """``value`` as the type of ``kind``.
+def refuse_outside(where: str, found: ResultColumns, truth: TruthColumns) -> None:
+    """Refuse boxes that do not touch their image: in pixels of the original photo, for one.
 
     Raises:
-        DataError: it does not fit; the message names ``where``, the key, the value and what is wrong.
+        DataError: the message names ``where`` and the index of the row.
     """
-    try:
-        return kind.validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        received = repr(first["input"])
-        if len(received) > 80:
-            received = received[:77] + "..."
-        missing = first["type"] == "missing"
-        problem = "is missing" if missing else f"= {received}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-        raise DataError(f"{where}: {key} {problem}".replace(":  =", " =")) from None
-
-
-def _refuse_repeats(what: str, ids: Iterable[int]) -> None:
-    seen: set[int] = set()
-    for each in ids:
-        if each in seen:
-            raise DataError(f"ground truth: {what} id {each} occurs twice; ids must be unique")
-        seen.add(each)
-
-
-def _refuse_unknown(
-    where: str, box: _Box | _Prediction, images: Mapping[int, _Image], categories: Mapping[int, str]
-) -> None:
-    if box.image_id not in images:
-        raise DataError(f"{where}: image_id = {box.image_id}: the ground truth has no such image")
-    if box.category_id not in categories:
-        ids = sorted(categories)
+    place = index_of(found.image_ids, truth.image_ids)
+    sizes, boxes = truth.sizes[place], found.boxes_xywh
+    outside = (boxes[:, :2] > sizes).any(axis=1) | (boxes[:, :2] + boxes[:, 2:] < 0).any(axis=1)
+    outside &= np.isfinite(sizes).all(axis=1)
+    if outside.any():
+        at = int(outside.argmax())
         raise DataError(
-            f"{where}: category_id = {box.category_id}: the ground truth has {len(ids)} categories, "
-            f"{ids[0]} to {ids[-1]}, and not this one"
+            f"{where}: {at}: bbox = {boxes[at].tolist()}: entirely outside image {found.image_ids[at]} "
+            f"({sizes[at, 0]:g}x{sizes[at, 1]:g}); "
+            "boxes must be [x, y, width, height] in pixels of the ground truth's image"
         )
 
 
-def _refuse_outside(where: str, bbox: BoxXYWH, image: _Image) -> None:
-    # Boxes in pixels of the original photo instead of the prepared image show up here.
-    if image.width is None or image.height is None:
-        return
-    x, y, width, height = bbox
-    if x > image.width or y > image.height or x + width < 0 or y + height < 0:
-        raise DataError(
-            f"{where}: bbox = {list(bbox)}: entirely outside image {image.id} "
-            f"({image.width:g}x{image.height:g}); "
-            "boxes must be [x, y, width, height] in pixels of the prepared image"
-        )
-
-
-def _annotation(number: int, box: _Box | _Prediction, *, area: float | None, iscrowd: int) -> dict[str, Any]:
-    return {
-        "id": number,
-        "image_id": box.image_id,
-        "category_id": box.category_id,
-        "bbox": list(box.bbox),
-        "area": box.bbox[2] * box.bbox[3] if area is None else area,
-        "iscrowd": iscrowd,
-    }
-
-
-def _area_space(images: Sequence[_Image]) -> str:
-    sizes = {(image.width, image.height) for image in images}
-    if len(sizes) == 1:
-        width, height = sizes.pop()
-        if width is not None and height is not None:
-            return f"{width:g}x{height:g} pixels of the prepared image"
-    return "pixels of the prepared images"
+def _annotations(
+    image_ids: Ints, category_ids: Ints, boxes_xywh: Floats, areas: Floats, crowd: Ints
+) -> list[dict[str, Any]]:
+    columns = (image_ids.tolist(), category_ids.tolist(), boxes_xywh.tolist(), areas.tolist(), crowd.tolist())
+    return [
+        {"id": n, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": is_crowd}
+        for n, (image, category, box, area, is_crowd) in enumerate(zip(*columns, strict=True), start=1)
+    ]

@@ -9,7 +9,7 @@ import torch
 
 from taco_kd.config import Recipe, validate
 from taco_kd.errors import DataError
-from taco_kd.evaluate.coco_metrics import Metrics, evaluate_coco
+from taco_kd.evaluate.coco_metrics import EVALUATOR, Metrics, evaluate_coco
 from taco_kd.evaluate.predict import predict
 from taco_kd.files import read_json, write_json
 from taco_kd.models import zoo
@@ -44,7 +44,7 @@ def evaluate(
     """Evaluate the run's model, by default on the data it was trained with.
 
     Writes ``predictions/{split}.json`` and ``metrics/{split}.json``. A run that was already evaluated with
-    the same weights on the same data is not evaluated again.
+    the same weights on the same data by the same evaluator is not evaluated again.
 
     Raises:
         DataError: the run is not finished, or its data is gone or changed.
@@ -52,7 +52,7 @@ def evaluate(
     record = run.record()
     data = data or data_of(run)
     file = run.metrics_file(split)
-    key = {"weights": record["final_hash"], "data": data.content_hash}
+    key = {"weights": record["final_hash"], "data": data.content_hash, "evaluator": EVALUATOR}
     if file.is_file() and (found := read_json(file)).get("key") == key:
         return Metrics.from_json(found["metrics"], where=str(file))
     model = zoo.load(run.path)

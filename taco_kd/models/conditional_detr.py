@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from taco_kd.models.detector import IMAGENET_MEAN, IMAGENET_STD
-from taco_kd.models.entry import Family, ModelEntry
-from taco_kd.models.hf import HFDetector, sum_by_prefix
-from taco_kd.models.rtdetr import NANO_HIDDEN_SIZES, nano_backbone_config
-from taco_kd.types import FeatureSpec
+from taco_kd.models.entry import Family, ModelEntry, Published
+from taco_kd.models.hf import (
+    HFDetector,
+    backbone_levels,
+    start_from_prior,
+    sum_by_prefix,
+    train_all_but_stem,
+)
+from taco_kd.models.rtdetr import nano_backbone_config
+
+PAPER_SIZE = 640
+"""The paper feeds teacher and student the same 640 px; the weights were trained on 800 to 1,333 px."""
 
 
 class ConditionalDetr(HFDetector):
@@ -36,17 +44,19 @@ class ConditionalDetr(HFDetector):
         return sum_by_prefix(raw.loss_dict, weights)
 
 
-def _start_from_prior(network: Any, probability: float = 0.01) -> None:
-    """Bias of the classifier for a rare positive, as the original does and transformers does not.
+def _detector(config: Any, class_names: Sequence[str], **kwargs: Any) -> ConditionalDetr:
+    from transformers import ConditionalDetrForObjectDetection
 
-    Focal loss, Lin et al., arXiv:1708.02002, section 4.1; matters only when training from random weights.
-    """
-    nn.init.constant_(network.class_labels_classifier.bias, -math.log((1 - probability) / probability))
+    network = ConditionalDetrForObjectDetection(config)
+    start_from_prior(network.class_labels_classifier)
+    train_all_but_stem(network.model.backbone)
+    levels = backbone_levels(config, network.model.backbone.intermediate_channel_sizes)
+    return ConditionalDetr(network, class_names=class_names, features_spec=levels, **kwargs)
 
 
 def build_nano(class_names: Sequence[str]) -> ConditionalDetr:
     """A nano Conditional DETR on one stride-16 map; its backbone loads key for key from a nano RT-DETR."""
-    from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection
+    from transformers import ConditionalDetrConfig
 
     config = ConditionalDetrConfig(
         backbone_config=nano_backbone_config(["stage1", "stage2", "stage3"]),
@@ -62,39 +72,21 @@ def build_nano(class_names: Sequence[str]) -> ConditionalDetr:
         auxiliary_loss=True,
         num_labels=len(class_names),
     )
-    network = ConditionalDetrForObjectDetection(config)
-    # transformers means to freeze the stem and the first stage, but its names ("stage.1") never occur in this
-    # backbone ("stages.1"), so it froze everything: undo that.
-    network.model.backbone.requires_grad_(True)
-    _start_from_prior(network)
-    levels = zip(("C2", "C3", "C4"), NANO_HIDDEN_SIZES[:3], (4, 8, 16), strict=True)
-    return ConditionalDetr(
-        network,
-        model_name="conditional-detr-nano",
-        class_names=class_names,
-        image_size=192,
-        features_spec=[FeatureSpec(*level) for level in levels],
+    return _detector(config, class_names, model_name="conditional-detr-nano", image_size=192)
+
+
+def build_full(class_names: Sequence[str], *, depth: int) -> ConditionalDetr:
+    """Conditional DETR with a ResNet of 50 or 101 layers; R50 is the paper's teacher."""
+    from transformers import ConditionalDetrConfig
+
+    config = ConditionalDetrConfig(
+        backbone=f"resnet{depth}", num_labels=len(class_names), auxiliary_loss=True
     )
-
-
-def build_r50(class_names: Sequence[str]) -> ConditionalDetr:
-    """Conditional DETR R50, the paper's teacher."""
-    from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection
-
-    config = ConditionalDetrConfig(num_labels=len(class_names), auxiliary_loss=True)
-    network = ConditionalDetrForObjectDetection(config)
-    _start_from_prior(network)
-    return ConditionalDetr(
-        network,
-        model_name="conditional-detr-r50",
-        class_names=class_names,
-        image_size=640,
-        features_spec=[
-            FeatureSpec("C2", 256, 4),
-            FeatureSpec("C3", 512, 8),
-            FeatureSpec("C4", 1024, 16),
-            FeatureSpec("C5", 2048, 32),
-        ],
+    return _detector(
+        config,
+        class_names,
+        model_name=f"conditional-detr-r{depth}",
+        image_size=PAPER_SIZE,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
@@ -104,21 +96,10 @@ def rebuild(
     architecture: Mapping[str, Any], class_names: Sequence[str], *, model_name: str, image_size: int
 ) -> ConditionalDetr:
     """The network that a checkpoint of any size describes."""
-    from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection
+    from transformers import ConditionalDetrConfig
 
-    network = ConditionalDetrForObjectDetection(
-        ConditionalDetrConfig(**architecture, num_labels=len(class_names))
-    )
-    network.model.backbone.requires_grad_(True)
-    channels = network.model.backbone.intermediate_channel_sizes
-    levels = [(f"C{i}", width, 2**i) for i, width in enumerate(channels, start=2)]
-    return ConditionalDetr(
-        network,
-        model_name=model_name,
-        class_names=class_names,
-        image_size=image_size,
-        features_spec=[FeatureSpec(*level) for level in levels],
-    )
+    config = ConditionalDetrConfig(**architecture, num_labels=len(class_names))
+    return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 
 ENTRIES = (
@@ -133,9 +114,17 @@ ENTRIES = (
     ModelEntry(
         "conditional-detr-r50",
         "Conditional DETR",
-        build_r50,
-        640,
-        "the paper's teacher; weights from a run folder or .safetensors file of ours",
+        partial(build_full, depth=50),
+        PAPER_SIZE,
+        "the paper's teacher; 40.9 AP on COCO",
+        published=Published("microsoft/conditional-detr-resnet-50", "main", "Apache-2.0", "coco-91"),
+    ),
+    ModelEntry(
+        "conditional-detr-r101",
+        "Conditional DETR",
+        partial(build_full, depth=101),
+        PAPER_SIZE,
+        "larger teacher; no weights on the hub, train it or convert the authors'",
     ),
 )
 

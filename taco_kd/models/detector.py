@@ -89,6 +89,9 @@ class Detector(ImageModel):
     backbone_parts: ClassVar[tuple[str, ...]] = (".backbone.",)
     """parts of the names of parameters that belong to the backbone"""
 
+    dense: ClassVar[bool] = False
+    """whether a query is a place in the image, of which several find one object, and not one of a set"""
+
     def __init__(self, network: Any, *, class_names: Sequence[str], **kwargs: Any) -> None:
         super().__init__(network, **kwargs)
         self.class_names = tuple(class_names)
@@ -110,6 +113,17 @@ class Detector(ImageModel):
         The ``top_k`` best (query, class) pairs; a family that needs NMS overrides this.
         """
         return decode(output, width=width, height=height, top_k=top_k)
+
+    def as_queries(self, output: DetectorOutput) -> DetectorOutput:
+        """``output`` with at most one confident query for an object, as a DETR's is; dense families choose."""
+        return output
+
+    def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take over what the layout of ``state`` decides, before its values are copied; in words.
+
+        Most families have one layout, and nothing to take over.
+        """
+        return []
 
     def is_backbone(self, parameter_name: str) -> bool:
         """Whether a name from ``named_parameters`` belongs to the backbone."""

@@ -33,6 +33,8 @@ class ModelEntry:
     """file in ``taco_kd/assets`` that holds weights, if any"""
     published: Published | None = None
     """where weights come from, if somebody published some"""
+    licence: str = "Apache-2.0"
+    """of the network's code and of its published weights"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class FeatureEntry:
     image_size: int
     note: str
     published: Published | None = None
+    licence: str = "Apache-2.0"
 
 
 class Rebuild(Protocol):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from taco_kd.models.detector import Detector
-from taco_kd.types import DetectorOutput, FeatureMap, Targets
+from taco_kd.types import DetectorOutput, FeatureMap, FeatureSpec, Targets
 
 
 class HFDetector(Detector):
@@ -28,9 +29,18 @@ class HFDetector(Detector):
         """Weighted terms of the model's own loss, summed over decoder layers, by name."""
         raise NotImplementedError
 
+    def losses(self, raw: Any, labels: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The terms of the detection loss; overridden where transformers' own are not those of the paper."""
+        del labels
+        return self.loss_terms(raw)
+
     def matching_part(self, raw: Any) -> tuple[Tensor, Tensor]:
         """Logits and boxes of the queries that are used at inference."""
         return raw.logits, raw.pred_boxes
+
+    def training_graph(self) -> AbstractContextManager[None]:
+        """Surrounds each forward: a family whose original trains another graph changes the graph here."""
+        return nullcontext()
 
     def forward(
         self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
@@ -39,10 +49,10 @@ class HFDetector(Detector):
         labels = None
         if targets is not None:
             labels = [{"class_labels": t.class_ids, "boxes": t.boxes_cxcywh} for t in targets]
-        with self._captured(with_features) as maps:
+        with self._captured(with_features) as maps, self.training_graph():
             raw = self.network(pixel_values=self.normalised(images), labels=labels)
         logits, boxes = self.matching_part(raw)
-        losses = self.loss_terms(raw) if targets is not None else {}
+        losses = self.losses(raw, labels) if labels is not None else {}
         features = [
             FeatureMap(tensor, spec.stride, spec.name)
             for tensor, spec in zip(maps, self.features_spec, strict=False)
@@ -70,6 +80,37 @@ class HFDetector(Detector):
         """The configuration of transformers; class names travel on their own."""
         config = self.network.config.to_diff_dict()
         return {k: v for k, v in config.items() if k not in ("id2label", "label2id", "transformers_version")}
+
+
+def backbone_levels(config: Any, channels: Sequence[int]) -> list[FeatureSpec]:
+    """What the backbone of a transformers detector hands out: C2 is the map of stride 4, C5 that of 32."""
+    levels = [index + 1 for index in config.backbone_config.out_indices]
+    return [FeatureSpec(f"C{level}", width, 2**level) for level, width in zip(levels, channels, strict=True)]
+
+
+def start_from_prior(*classifiers: Any, probability: float = 0.01) -> None:
+    """Bias of sigmoid classifiers for a rare positive, as the originals do and transformers does not.
+
+    Focal loss, Lin et al., arXiv:1708.02002, section 4.1; matters only when training from random weights.
+    """
+    for classifier in classifiers:
+        nn.init.constant_(classifier.bias, -math.log((1 - probability) / probability))
+
+
+def train_all_but_stem(backbone: nn.Module) -> None:
+    """Leave the stem and the first stage of a ResNet as they are loaded, as the original DETRs do.
+
+    transformers means to do the same, but in its own ResNets it looks for names ("stage.1") that do not occur
+    there and freezes everything, and it freezes nothing in DAB-DETR. Here a timm ResNet keeps stem and first
+    stage; any other backbone is one of the nano ones, which nobody has pretrained, and is trained whole.
+    """
+    backbone.requires_grad_(True)
+    names = [name for name, _ in backbone.named_parameters()]
+    if not any("layer4." in name for name in names):
+        return
+    for name, parameter in backbone.named_parameters():
+        if not any(f"layer{stage}." in name for stage in (2, 3, 4)):
+            parameter.requires_grad_(False)
 
 
 def sum_by_prefix(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:

@@ -186,7 +186,7 @@ def weights_status(entry: HasWeights) -> str:
     if packaged is not None and (Path(str(resources.files("taco_kd"))) / "assets" / packaged).is_file():
         return "packaged"
     if entry.published is None:
-        return "none published"
+        return "none"
     name = HubName(entry.published.repo, entry.published.revision)
     found = cached(name)
     if found is not None:

@@ -36,6 +36,7 @@ def load_into(
             ``allow_partial``: training from weights that never arrived is how a comparison goes wrong unseen.
     """
     state, report = _named(model, stored, strip_prefix, add_prefix)
+    report.remarks += model.adapt_to(state)
     classes = stored.classes if stored.classes is not None else source_classes
     rows = partners(model.class_names, classes or ())
     filled = values = 0

@@ -3,17 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from taco_kd.models.entry import Family, ModelEntry
-from taco_kd.models.hf import HFDetector, sum_by_prefix
-from taco_kd.types import FeatureSpec
+from taco_kd.models.entry import Family, ModelEntry, Published
+from taco_kd.models.hf import HFDetector, backbone_levels, sum_by_prefix
+from taco_kd.models.refinement import Refinement, original_refinement
 
 NANO_HIDDEN_SIZES = (32, 64, 96, 128)
 """Channels of the four stages of the nano backbone; the nano Conditional DETR shares the first three."""
+
+_BASIC = {
+    "encoder_in_channels": [128, 256, 512],
+    "hidden_expansion": 0.5,
+}
+SIZES: dict[int, dict[str, Any]] = {
+    18: {**_BASIC, "decoder_layers": 3},
+    34: {**_BASIC, "decoder_layers": 4},
+    50: {},
+    101: {"encoder_ffn_dim": 2048, "encoder_hidden_dim": 384, "decoder_in_channels": [384, 384, 384]},
+}
+"""What the published configuration of each ResNet depth sets beside the defaults, which are those of R50."""
+
+DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
+
+PUBLISHED = {
+    ("v2", 18): ("PekingU/rtdetr_v2_r18vd", "5650961749fa93567c0d46fc7f43ea4f9e914107", 48.1),
+    ("v2", 34): ("PekingU/rtdetr_v2_r34vd", "5d60d8fb5eb2a3ee5575bf200ecbce4e2cfa420c", 49.9),
+    ("v2", 50): ("PekingU/rtdetr_v2_r50vd", "282494075698cab9faa1096ae26856890030c817", 53.4),
+    ("v2", 101): ("PekingU/rtdetr_v2_r101vd", "main", 54.3),
+    ("v1", 18): ("PekingU/rtdetr_r18vd", "ac77a11ff0170a41b771c03264987f8ce2b0d753", 46.5),
+    ("v1", 34): ("PekingU/rtdetr_r34vd", "main", 48.9),
+    ("v1", 50): ("PekingU/rtdetr_r50vd", "df939e661d8c52e80608d1ec566561aabd25a4e7", 53.1),
+    ("v1", 101): ("PekingU/rtdetr_r101vd", "main", 54.3),
+}
+"""Repository on the hub, revision, AP on COCO. "main": the commit is not known to us, so it is not pinned."""
+
+
+class RTDetr(HFDetector):
+    """RT-DETR and RT-DETRv2. Their published weights take RGB in 0..1 without mean and std."""
+
+    family = "rtdetr"
+    class_layers = ("class_embed", "enc_score_head")
+    refinement: Refinement = "detached"
+    """graph of the boxes in training; see ``taco_kd.models.refinement``"""
+
+    def training_graph(self) -> AbstractContextManager[None]:
+        if self.training and self.refinement == "original":
+            return original_refinement(self.network.model.decoder)
+        return nullcontext()
+
+    def architecture(self) -> Mapping[str, Any]:
+        return {**super().architecture(), "refinement": self.refinement}
+
+    def backbone(self) -> nn.Module:
+        return self.network.model.backbone  # type: ignore[no-any-return]
+
+    def loss_terms(self, raw: Any) -> dict[str, Tensor]:
+        # transformers has multiplied these by their weights already
+        return sum_by_prefix(raw.loss_dict, {"loss_vfl": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
+
+    def matching_part(self, raw: Any) -> tuple[Tensor, Tensor]:
+        # In training the denoising queries stand before the matching ones.
+        meta = raw.denoising_meta_values
+        if not self.training or meta is None:
+            return raw.logits, raw.pred_boxes
+        split = meta["dn_num_split"]
+        return torch.split(raw.logits, split, dim=1)[1], torch.split(raw.pred_boxes, split, dim=1)[1]
 
 
 def nano_backbone_config(out_features: Sequence[str]) -> Any:
@@ -33,31 +93,17 @@ def nano_backbone_config(out_features: Sequence[str]) -> Any:
     )
 
 
-class RTDetr(HFDetector):
-    """RT-DETRv2. Its published weights take RGB in 0..1 without mean and std."""
+def _detector(config: Any, class_names: Sequence[str], **kwargs: Any) -> RTDetr:
+    from transformers import RTDetrForObjectDetection, RTDetrV2ForObjectDetection
 
-    family = "rtdetr"
-    class_layers = ("class_embed", "enc_score_head")
-
-    def backbone(self) -> nn.Module:
-        return self.network.model.backbone  # type: ignore[no-any-return]
-
-    def loss_terms(self, raw: Any) -> dict[str, Tensor]:
-        # transformers has multiplied these by their weights already
-        return sum_by_prefix(raw.loss_dict, {"loss_vfl": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
-
-    def matching_part(self, raw: Any) -> tuple[Tensor, Tensor]:
-        # In training the denoising queries stand before the matching ones.
-        meta = raw.denoising_meta_values
-        if not self.training or meta is None:
-            return raw.logits, raw.pred_boxes
-        split = meta["dn_num_split"]
-        return torch.split(raw.logits, split, dim=1)[1], torch.split(raw.pred_boxes, split, dim=1)[1]
+    kind = RTDetrForObjectDetection if config.model_type == "rt_detr" else RTDetrV2ForObjectDetection
+    levels = backbone_levels(config, config.encoder_in_channels)
+    return RTDetr(kind(config), class_names=class_names, features_spec=levels, **kwargs)
 
 
 def build_nano(class_names: Sequence[str]) -> RTDetr:
     """RT-DETRv2 small enough to train on two CPU cores (about 2 M parameters, 192 px)."""
-    from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection
+    from transformers import RTDetrV2Config
 
     config = RTDetrV2Config(
         backbone_config=nano_backbone_config(["stage2", "stage3", "stage4"]),
@@ -76,49 +122,54 @@ def build_nano(class_names: Sequence[str]) -> RTDetr:
         num_denoising=30,
         num_labels=len(class_names),
     )
-    strides = zip(("C3", "C4", "C5"), NANO_HIDDEN_SIZES[1:], (8, 16, 32), strict=True)
-    return RTDetr(
-        RTDetrV2ForObjectDetection(config),
-        model_name="rtdetr-nano",
-        class_names=class_names,
-        image_size=192,
-        features_spec=[FeatureSpec(*level) for level in strides],
+    return _detector(config, class_names, model_name="rtdetr-nano", image_size=192)
+
+
+def build_full(class_names: Sequence[str], *, version: str, depth: int) -> RTDetr:
+    """A published size; v2 with R50-vd is the paper's "RT-DETR-L": 42,850,272 parameters with 60 classes."""
+    from transformers import RTDetrConfig, RTDetrResNetConfig, RTDetrV2Config
+
+    basic = depth < 50
+    backbone = RTDetrResNetConfig(
+        depths=DEPTHS[depth],
+        layer_type="basic" if basic else "bottleneck",
+        hidden_sizes=[64, 128, 256, 512] if basic else [256, 512, 1024, 2048],
+        out_features=["stage2", "stage3", "stage4"],
     )
-
-
-def build_r50(class_names: Sequence[str]) -> RTDetr:
-    """RT-DETRv2 R50-vd, the paper's "RT-DETR-L": 42,850,272 parameters with 60 classes."""
-    from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection
-
-    return RTDetr(
-        RTDetrV2ForObjectDetection(RTDetrV2Config(num_labels=len(class_names))),
-        model_name="rtdetr-r50",
-        class_names=class_names,
-        image_size=640,
-        features_spec=[
-            FeatureSpec("C3", 512, 8),
-            FeatureSpec("C4", 1024, 16),
-            FeatureSpec("C5", 2048, 32),
-        ],
-    )
+    kind = RTDetrConfig if version == "v1" else RTDetrV2Config
+    config = kind(backbone_config=backbone, num_labels=len(class_names), **SIZES[depth])
+    return _detector(config, class_names, model_name=_name(version, depth), image_size=640)
 
 
 def rebuild(
     architecture: Mapping[str, Any], class_names: Sequence[str], *, model_name: str, image_size: int
 ) -> RTDetr:
     """The network that a checkpoint of any size describes."""
-    from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection
+    from transformers import RTDetrConfig, RTDetrV2Config
 
-    config = RTDetrV2Config(**architecture, num_labels=len(class_names))
-    network = RTDetrV2ForObjectDetection(config)
-    names = [f"C{level}" for level in range(6 - len(config.encoder_in_channels), 6)]
-    levels = zip(names, config.encoder_in_channels, config.feat_strides, strict=True)
-    return RTDetr(
-        network,
-        model_name=model_name,
-        class_names=class_names,
-        image_size=image_size,
-        features_spec=[FeatureSpec(*level) for level in levels],
+    settings = dict(architecture)
+    refinement = settings.pop("refinement", "detached")
+    kind = RTDetrConfig if settings.get("model_type") == "rt_detr" else RTDetrV2Config
+    config = kind(**settings, num_labels=len(class_names))
+    model = _detector(config, class_names, model_name=model_name, image_size=image_size)
+    model.refinement = refinement
+    return model
+
+
+def _name(version: str, depth: int) -> str:
+    return f"rtdetr-r{depth}" if version == "v2" else f"rtdetrv1-r{depth}"
+
+
+def _entry(version: str, depth: int) -> ModelEntry:
+    repo, revision, ap = PUBLISHED[version, depth]
+    paper = "the paper's RT-DETR-L; " if (version, depth) == ("v2", 50) else ""
+    return ModelEntry(
+        _name(version, depth),
+        "RT-DETRv2" if version == "v2" else "RT-DETR",
+        partial(build_full, version=version, depth=depth),
+        640,
+        f"{paper}R{depth}-vd; {ap} AP on COCO",
+        published=Published(repo, revision, "Apache-2.0", "coco-80"),
     )
 
 
@@ -131,13 +182,7 @@ ENTRIES = (
         "student of the demo; packaged weights: 950 steps on synthetic scenes",
         packaged="rtdetr_nano_initial.safetensors",
     ),
-    ModelEntry(
-        "rtdetr-r50",
-        "RT-DETRv2",
-        build_r50,
-        640,
-        "the paper's RT-DETR-L (R50-vd); weights from a run folder or .safetensors file of ours",
-    ),
+    *(_entry(version, depth) for version, depth in PUBLISHED),
 )
 
 FAMILY = Family(RTDetr.family, ENTRIES, rebuild, model_types=("rt_detr_v2",))

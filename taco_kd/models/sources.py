@@ -12,12 +12,13 @@ from taco_kd.models import hub
 from taco_kd.models.entry import FeatureEntry, ModelEntry
 from taco_kd.models.hf_folder import is_hf_folder, read_hf_folder
 from taco_kd.models.stored import OURS, Stored, blueprint_of_ours, classes_of_ours
+from taco_kd.models.ultralytics_files import holds_a_model, read_onnx_file, read_pickled_file
 from taco_kd.models.weight_files import read_pytorch, read_safetensors, read_shards
 from taco_kd.runs import RunDir
 
 WORDS = (
-    "packaged, published, random, a run folder, a transformers folder, a .safetensors or .pth file, or a "
-    "hub name (OWNER/REPO@REVISION)"
+    "packaged, published, random, a run folder, a transformers folder, a .safetensors, .pth, .pt or "
+    ".onnx file, or a hub name (OWNER/REPO@REVISION)"
 )
 """the sources there are, for help and messages"""
 
@@ -147,6 +148,11 @@ def read_pytorch_file(path: Path) -> Stored:
     return Stored(str(path), "PyTorch checkpoint", state, origin=origin, remarks=remarks)
 
 
+def read_pt_file(path: Path) -> Stored:
+    """A .pt file: tensors alone, or one of Ultralytics', which is a whole model."""
+    return read_pickled_file(path) if holds_a_model(path) else read_pytorch_file(path)
+
+
 def peek_model(path: Path) -> str | None:
     """The model that a file or run folder of ours holds, by its header alone; None where it does not say."""
     from safetensors import SafetensorError, safe_open
@@ -165,8 +171,9 @@ def peek_model(path: Path) -> str | None:
 READERS: dict[str, Reader] = {
     ".safetensors": read_safetensors_file,
     ".pth": read_pytorch_file,
-    ".pt": read_pytorch_file,
+    ".pt": read_pt_file,
     ".bin": read_pytorch_file,
+    ".onnx": read_onnx_file,
 }
 """which function reads a file, by its suffix"""
 

@@ -10,7 +10,17 @@ import torch
 
 from taco_kd.classes.spaces import space_or_file
 from taco_kd.errors import DataError, UsageError, one_of
-from taco_kd.models import conditional_detr, rtdetr, sources
+from taco_kd.models import (
+    conditional_detr,
+    d_fine,
+    dab_detr,
+    deformable_detr,
+    detr,
+    rtdetr,
+    rtdetr_ultralytics,
+    sources,
+    yolo,
+)
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.load_report import LoadReport
@@ -34,7 +44,19 @@ __all__ = [
     "rebuilt",
 ]
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (rtdetr.FAMILY, conditional_detr.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY
+    for module in (
+        rtdetr,
+        conditional_detr,
+        detr,
+        deformable_detr,
+        dab_detr,
+        d_fine,
+        yolo,
+        rtdetr_ultralytics,
+    )
+}
 MODELS: dict[str, ModelEntry] = {
     entry.name: entry for family in FAMILIES.values() for entry in family.entries
 }
@@ -143,7 +165,7 @@ def make(
         described = None
     reports = []
     if stored is not None:
-        reports.append(_take(model, stored, options))
+        reports.append(_take(model, stored, options, seed))
         described = stored.blueprint or described
     if described is not None:
         _take_input(model, described)
@@ -203,7 +225,7 @@ def load_reported(
                 f"name it: --teacher-model, one of {', '.join(MODELS)}"
             )
         model = MODELS[name].build(classes)
-    report = _take(model, stored, options)
+    report = _take(model, stored, options, seed=0)
     if image_size is not None:
         model.image_size = image_size
     return model.eval(), report
@@ -245,15 +267,17 @@ def _rebuilt(blueprint: Blueprint, class_names: Sequence[str], seed: int) -> Det
         )
 
 
-def _take(model: Detector, stored: Stored, options: LoadOptions) -> LoadReport:
-    return load_into(
-        model,
-        stored,
-        source_classes=space_or_file(options.classes) if options.classes else None,
-        strip_prefix=options.strip_prefix,
-        add_prefix=options.add_prefix,
-        allow_partial=options.allow_partial,
-    )
+def _take(model: Detector, stored: Stored, options: LoadOptions, seed: int) -> LoadReport:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # a model that adapts to the weights draws layers anew
+        return load_into(
+            model,
+            stored,
+            source_classes=space_or_file(options.classes) if options.classes else None,
+            strip_prefix=options.strip_prefix,
+            add_prefix=options.add_prefix,
+            allow_partial=options.allow_partial,
+        )
 
 
 def _take_input(model: Detector, blueprint: Blueprint) -> None:

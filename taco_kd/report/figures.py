@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.style
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -101,23 +102,10 @@ def smooth(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
 def _figure(term: str, curves: Sequence[Curve]) -> LossFigure:
     longest = max(len(curve.values) for curve in curves)
     window = max(1, longest // 40)
-    style: Any = {
-        "svg.fonttype": "none",  # real text: small, selectable, in the page's own font
-        "svg.hashsalt": term,  # stable ids, and different ones in each figure of the page
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _GRID,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "grid.color": _GRID,
-        "font.size": 11,
-        "path.simplify": True,
-    }
-    with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
-        figure = Figure(figsize=(3.6, 2.2), layout="constrained")
-        axes = figure.subplots()
+
+    def draw(axes: Axes) -> None:
         for curve in curves:
-            colour = f"#0a0b{curve.arm.position % ARM_COLOURS:02x}"
+            colour = arm_colour(curve.arm.position)
             every = max(1, len(curve.values) // _POINTS)
             smoothed = smooth(curve.values, window)
             axes.plot(curve.steps[::every], curve.values[::every], color=colour, linewidth=0.8, alpha=0.22)
@@ -129,11 +117,44 @@ def _figure(term: str, curves: Sequence[Curve]) -> LossFigure:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         axes.grid(axis="y", linewidth=0.8)
+
+    return LossFigure(term, draw_svg(draw, salt=term), window)
+
+
+def arm_colour(position: int) -> str:
+    """A marker colour that the page shows as that of the arm."""
+    return f"#0a0b{position % ARM_COLOURS:02x}"
+
+
+def draw_svg(
+    draw: Callable[[Axes], None], *, salt: str, size_inches: tuple[float, float] = (3.6, 2.2)
+) -> Markup:
+    """What ``draw`` puts into one set of axes, as an ``<svg>`` in the page's colours.
+
+    Args:
+        salt: another one for each figure of a page: ids of its parts depend on it.
+    """
+    style: Any = {
+        "svg.fonttype": "none",  # real text: small, selectable, in the page's own font
+        "svg.hashsalt": salt,  # stable ids, and different ones in each figure of the page
+        "text.color": _INK,
+        "axes.labelcolor": _INK,
+        "axes.edgecolor": _GRID,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+        "grid.color": _GRID,
+        "font.size": 11,
+        "path.simplify": True,
+    }
+    with matplotlib.style.context(["default", style]):  # whatever the user's matplotlibrc says
+        figure = Figure(figsize=size_inches, layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return LossFigure(term, _inline(stream.getvalue()), window)
+    return _inline(stream.getvalue())
 
 
 def _inline(svg: str) -> Markup:

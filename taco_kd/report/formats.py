@@ -134,6 +134,12 @@ def caveats(arms: Sequence[Arm], metrics: Json, comparison: Json | None) -> list
     if comparison is not None:
         if not lines:
             lines.append("The records show no other difference between the runs than the treatment itself.")
+        lines += [f"{note}." for note in comparison.get("notes") or []]
+        if comparison.get("groups"):
+            lines.append(
+                f"Images were resampled in {comparison['groups']:,} whole groups "
+                f"({comparison.get('group_by')}), not one by one."
+            )
         lines.append(str(comparison.get("caveat") or ""))
     elif len(arms) > 1:
         lines.append("These runs were not compared: no interval tells a difference from chance.")

@@ -16,7 +16,7 @@ _TONES: dict[str, Tone] = {"better": "better", "worse": "worse", "not distinguis
 
 @dataclass(frozen=True)
 class Contrast:
-    """``name`` against ``reference`` in AP points (AP x 100)."""
+    """``name`` against ``reference`` in AP points (AP x 100); ``p_adjusted`` where several are tested."""
 
     name: str
     reference: str
@@ -24,6 +24,7 @@ class Contrast:
     low: float
     high: float
     p_value: float
+    p_adjusted: float | None
     tone: Tone
     words: str
 
@@ -52,7 +53,10 @@ def headline(comparison: Json | None, arms: Sequence[Arm]) -> Headline:
     if comparison is None:
         return _uncompared(arms)
     try:
-        contrasts = [_contrast(found, str(comparison["reference"])) for found in comparison["differences"]]
+        several = len(comparison["differences"]) > 1
+        contrasts = [
+            _contrast(found, str(comparison["reference"]), several) for found in comparison["differences"]
+        ]
     except (KeyError, TypeError) as error:
         raise DataError(f"comparison: not a taco-kd comparison (lacks {error}); make it anew") from None
     if not contrasts:
@@ -67,7 +71,7 @@ def headline(comparison: Json | None, arms: Sequence[Arm]) -> Headline:
     ends = [value for contrast in contrasts for value in (contrast.low, contrast.high, contrast.estimate)]
     margin = max(map(abs, ends)) / 8  # keeps zero off the edge
     return Headline(
-        words=_one(contrasts[0], arms, bool(others)) if len(contrasts) == 1 else _many(contrasts),
+        words=_many(contrasts) if several else _one(contrasts[0], _distilled(comparison, arms), bool(others)),
         lines=lines,
         tone=contrasts[0].tone if len({contrast.tone for contrast in contrasts}) == 1 else "unclear",
         contrasts=contrasts,
@@ -75,23 +79,33 @@ def headline(comparison: Json | None, arms: Sequence[Arm]) -> Headline:
     )
 
 
-def _contrast(found: Json, reference: str) -> Contrast:
+def _contrast(found: Json, reference: str, several: bool) -> Contrast:
     interval = found["interval"]
     return Contrast(
         name=str(found["name"]),
-        reference=reference,
+        reference=str(found.get("reference") or reference),
         estimate=100 * interval["estimate"],
         low=100 * interval["low"],
         high=100 * interval["high"],
         p_value=found["p_value"],
+        p_adjusted=found.get("p_adjusted") if several else None,
         tone=_TONES.get(found["outcome"], "unclear"),
         words=str(found["words"]),
     )
 
 
-def _one(contrast: Contrast, arms: Sequence[Arm], confounded: bool) -> str:
-    """Speaks of distillation only where that is all that differs."""
+def _distilled(comparison: Json, arms: Sequence[Arm]) -> dict[str, bool]:
+    """Whether each arm of the comparison was distilled; its runs tell, where it is made of several."""
     kinds = {arm.name: arm.distilled for arm in arms}
+    for arm in comparison.get("arms") or []:
+        members = [kinds[name] for name in arm.get("members") or [] if name in kinds]
+        if members:
+            kinds[str(arm["name"])] = all(members)
+    return kinds
+
+
+def _one(contrast: Contrast, kinds: dict[str, bool], confounded: bool) -> str:
+    """Speaks of distillation only where that is all that differs."""
     treated = kinds.get(contrast.name, False) and not kinds.get(contrast.reference, True)
     points = f"{abs(contrast.estimate):.1f} AP points"
     if contrast.tone == "unclear":
@@ -107,6 +121,8 @@ def _many(contrasts: Sequence[Contrast]) -> str:
     labels = {"better": "better", "worse": "worse", "unclear": "not distinguishable"}
     counts = {label: sum(c.tone == tone for c in contrasts) for tone, label in labels.items()}
     found = ", ".join(f"{count} {label}" for label, count in counts.items() if count)
+    if len({contrast.reference for contrast in contrasts}) > 1:
+        return f"{len(contrasts)} pairs of models: {found}"
     return f"{len(contrasts)} models against {contrasts[0].reference}: {found}"
 
 

@@ -12,6 +12,7 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -91,13 +92,14 @@ def pictures(data: DataDir, arms: Sequence[Arm], *, max_images: int) -> list[Pic
     chosen = spread(coco["images"], {i: len(boxes) for i, boxes in truth.items()}, max_images)
     for image in chosen:
         own = truth[int(image["id"])]
+        file = data.image_file("val", str(image["file_name"]))
         shown.append(
             Picture(
                 image_id=int(image["id"]),
                 file_name=str(image["file_name"]),
                 width=int(image["width"]),
                 height=int(image["height"]),
-                uri=_jpeg_uri(data, str(image["file_name"]), BYTES_FOR_IMAGES // len(chosen)),
+                uri=jpeg_uri(file, BYTES_FOR_IMAGES // len(chosen)),
                 truth=[Box(_xywh(a), names.get(int(a["category_id"]), "?")) for a in own],
                 panels=[panel(arm, int(image["id"]), own, names) for arm in seen],
             )
@@ -159,9 +161,12 @@ def _xywh(item: dict[str, Any]) -> tuple[float, float, float, float]:
     return x, y, w, h
 
 
-def _jpeg_uri(data: DataDir, file_name: str, max_chars: int) -> str:
-    """The image as a data URI, in the largest size that fits ``max_chars`` of base64."""
-    path = data.image_file("val", file_name)
+def jpeg_uri(path: Path, max_chars: int) -> str:
+    """The image as a data URI, in the largest size that fits ``max_chars`` of base64.
+
+    Raises:
+        DataError: the file is missing or cannot be decoded.
+    """
     try:
         with Image.open(path) as opened:
             image = opened.convert("RGB")

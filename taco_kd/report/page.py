@@ -20,6 +20,7 @@ from taco_kd.errors import DataError, UsageError
 from taco_kd.files import write_text
 from taco_kd.report import formats
 from taco_kd.report.collect import Arm, Json, collect, open_data
+from taco_kd.report.differences import breakdowns
 from taco_kd.report.figures import ARM_COLOURS, Scale, loss_figures, scale
 from taco_kd.report.headline import headline
 from taco_kd.report.images import LOWEST_SCORE, MATCH_IOU, Picture, pictures
@@ -30,7 +31,8 @@ from taco_kd.runs import RunDir
 
 @dataclass(frozen=True)
 class Dot:
-    """AP of one arm, or of a student before training (``arm`` None), in points, with its interval."""
+    """AP in points with its interval: of a run, or (``arm`` None) of a student before training, or of an arm
+    of several seeds."""
 
     label: str
     arm: Arm | None
@@ -84,8 +86,8 @@ def report(
     html = environment.get_template("template.html").render(
         title=title,
         version=__version__,
-        style=_own("style.css"),
-        script=_own("viewer.js"),
+        style=own_text("style.css"),
+        script=own_text("viewer.js"),
         verdict=headline(comparison, arms),
         arms=arms,
         arm_colours=ARM_COLOURS,
@@ -107,6 +109,7 @@ def report(
         lowest_score=LOWEST_SCORE,
         score=score,
         classes=per_class(arms),
+        breakdowns=breakdowns(comparison),
         few_boxes=FEW_BOXES,
         losses=loss_figures(arms),
         term_names=formats.TERM_NAMES,
@@ -117,7 +120,7 @@ def report(
     return out
 
 
-def _own(name: str) -> Markup:
+def own_text(name: str) -> Markup:
     """A style sheet or script of this package; the only text that enters the page without escaping."""
     return Markup((resources.files("taco_kd.report") / name).read_text(encoding="utf-8"))
 
@@ -148,6 +151,10 @@ def _dots(rows: Sequence[Any], comparison: Mapping[str, Any] | None) -> dict[str
         own = intervals.get(row.arm.name) if row.arm else None
         pair = (100 * own["low"], 100 * own["high"]) if own else None
         dots.append(Dot(row.label, row.arm, 100 * row.metrics["ap"], pair))
+    for arm in (comparison or {}).get("arms") or []:
+        if arm.get("seeds"):
+            own, label = arm["ap"], f"{arm['name']}, mean of {len(arm['seeds'])} seeds"
+            dots.append(Dot(label, None, 100 * own["estimate"], (100 * own["low"], 100 * own["high"])))
     ends = [value for dot in dots for value in (dot.value, *(dot.interval or ()))]
     axis: Scale = scale(ends or [0.0, 1.0], zero=True)
     return {"rows": dots, "axis": axis, "intervals": any(dot.interval for dot in dots)}

@@ -12,9 +12,9 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from taco_kd.autolabel.detector import UltralyticsDetector
 from taco_kd.autolabel.stage import autolabel
 from taco_kd.errors import DataError, MissingResourceError, UsageError
+from taco_kd.models.ultralytics_file import UltralyticsDetector
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -126,7 +126,7 @@ def refuse(*args, **kwargs):
     print("called", args, file=sys.stderr)
     os._exit(9)
 socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
-from taco_kd.autolabel.detector import UltralyticsDetector
+from taco_kd.models.ultralytics_file import UltralyticsDetector
 from PIL import Image
 subprocess.check_output = refuse
 ours = Image.open

