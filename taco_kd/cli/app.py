@@ -9,7 +9,19 @@ from collections.abc import Callable
 import typer
 
 import taco_kd
-from taco_kd.cli import autolabel, bench, compare, data, demo, doctor, listing, page, training, validation
+from taco_kd.cli import (
+    autolabel,
+    bench,
+    compare,
+    data,
+    demo,
+    doctor,
+    listing,
+    page,
+    training,
+    validation,
+    weights,
+)
 from taco_kd.errors import InterruptedRunError, TacoKDError
 
 app = typer.Typer(
@@ -33,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": page.report,
     "autolabel-demo": autolabel.autolabel_demo,
     "list": listing.list_,
+    "inspect-weights": weights.inspect_weights,
     "doctor": doctor.doctor,
 }
 for _name, _function in COMMANDS.items():

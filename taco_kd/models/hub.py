@@ -203,11 +203,8 @@ def _offline() -> bool:
 
 def _is_transport(error: Exception) -> bool:
     """Whether an error came from the network and not from a fault of ours."""
-    if isinstance(error, OSError):
-        return True
-    return any(
-        kind.__module__.split(".")[0] in ("httpx", "httpcore", "requests") for kind in type(error).__mro__
-    )
+    roots = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or bool(roots & {"httpx", "httpx2", "httpcore", "requests"})
 
 
 @contextmanager

@@ -42,6 +42,7 @@ __all__ = [
     "make",
     "packaged_file",
     "read",
+    "rebuilt",
 ]
 
 FAMILIES: dict[str, Family] = {
@@ -234,6 +235,17 @@ def load_reported(
     if image_size is not None:
         model.image_size = image_size
     return model.eval(), report
+
+
+def rebuilt(stored: Stored, class_names: Sequence[str], *, seed: int = 0) -> Detector:
+    """The network that a source describes, with these classes and random weights.
+
+    Raises:
+        UsageError: the source does not say what it holds.
+    """
+    model = _rebuilt(_blueprint(stored), class_names, seed)
+    _take_input(model, _blueprint(stored))
+    return model
 
 
 def _blueprint(stored: Stored) -> Blueprint:
