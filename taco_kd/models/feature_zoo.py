@@ -88,7 +88,7 @@ def locate_features(name: str, weights: str) -> None:
         return
     entry = find_features(name)
     try:
-        sources.locate_published(entry)
+        sources.locate_published(entry, wanted_by="--teacher")
     except MissingResourceError as error:
         if entry.published is None or "gated" not in entry.published.licence:
             raise

@@ -108,6 +108,9 @@ def load_backbone(
     report.unexpected = [
         k for k in state if (alone or model.is_backbone(k)) and k not in own and not _is_auxiliary(k)
     ]
+    if alone and report.unexpected:
+        parts = dict.fromkeys(key.split(".")[0] for key in report.unexpected)
+        report.remarks.append(f"no place in the backbone for {_listed(list(parts))}")
     filled = 0
     groups = _tied(own)
     for names, target in groups:
@@ -192,6 +195,11 @@ def _copy_rows(
         target[to] = found[origin]
     if target.shape[0] == len(classes) + 1 and found.shape[0] == len(source) + 1:
         target[-1] = found[-1]  # "no object"
+
+
+def _listed(parts: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(parts) - most} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
 
 
 def _common_beginning(keys: Sequence[str]) -> str:
