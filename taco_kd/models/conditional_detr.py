@@ -23,7 +23,7 @@ PAPER_SIZE = 640
 """The paper feeds teacher and student the same 640 px; the weights were trained on 800 to 1,333 px."""
 
 TRAINING = {"auxiliary_loss": True}
-"""What the original trains with and published configurations leave out."""
+"""What the original trains with, whatever a published configuration says."""
 
 
 class ConditionalDetr(HFDetector):
@@ -99,7 +99,7 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import ConditionalDetrConfig
 
-    config = ConditionalDetrConfig(**{**TRAINING, **architecture}, num_labels=len(class_names))
+    config = ConditionalDetrConfig(**{**architecture, **TRAINING}, num_labels=len(class_names))
     return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 

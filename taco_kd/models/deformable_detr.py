@@ -21,7 +21,7 @@ CLASS_WEIGHT = 2.0
 """Weight of the class term in the original's loss and matching; transformers has 1 in both."""
 
 TRAINING = {"auxiliary_loss": True, "class_cost": int(CLASS_WEIGHT), "disable_custom_kernels": True}
-"""What the original trains with and published configurations leave out; attention in plain torch."""
+"""What the original trains with, whatever a published configuration says; attention in plain torch."""
 
 
 class DeformableDetr(HFDetector):
@@ -74,7 +74,7 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import DeformableDetrConfig
 
-    config = DeformableDetrConfig(**{**TRAINING, **architecture}, num_labels=len(class_names))
+    config = DeformableDetrConfig(**{**architecture, **TRAINING}, num_labels=len(class_names))
     return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 

@@ -15,7 +15,7 @@ from taco_kd.models.entry import Family, ModelEntry, Published
 from taco_kd.models.hf import HFDetector, backbone_levels, sum_by_prefix, train_all_but_stem
 
 TRAINING = {"auxiliary_loss": True}
-"""What the original trains with and published configurations leave out."""
+"""What the original trains with, whatever a published configuration says."""
 
 
 def sigmoid_logits(softmax_logits: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import DetrConfig
 
-    config = DetrConfig(**{**TRAINING, **architecture}, num_labels=len(class_names))
+    config = DetrConfig(**{**architecture, **TRAINING}, num_labels=len(class_names))
     return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 

@@ -134,7 +134,7 @@ def _timm(backbone: str) -> Callable[[Sequence[str]], Detector]:
 
 CASES = (
     Case("rtdetr", _tiny(rtdetr, V2), exports=True),
-    Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"}), exports=True),
+    Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"})),
     Case("rtdetrv1", _tiny(rtdetr, V1), exports=True),
     Case("rtdetr-timm", _timm("tf_efficientnet_lite0"), exports=True),
     Case(

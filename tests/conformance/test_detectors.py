@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from cases import CASES
 from scipy.optimize import linear_sum_assignment
 
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.models import zoo
 from taco_kd.models.onnx_export import export_onnx
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.types import Targets, total
-from tests.conformance.cases import CASES
 
 NAMES = ("can", "cup", "film", "paper")
 EMPTY = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 1)
@@ -189,14 +190,11 @@ def test_a_folder_of_transformers_gives_the_same_model(case, tmp_path):
     )
 
 
-@students
-def test_onnx_gives_the_same_predictions_for_any_batch(case, tmp_path):
+def assert_onnx_agrees(model, path, batches):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = perturbed(case).eval()
-    export_onnx(model, tmp_path / "m.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
-    for count in (1, 3):
-        batch = images(count, model, seed=count)
+    export_onnx(model, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in batches:
         with torch.no_grad():
             output = model(batch)
         logits, boxes = session.run(["logits", "boxes_cxcywh"], {"images": batch.numpy()})
@@ -207,3 +205,15 @@ def test_onnx_gives_the_same_predictions_for_any_batch(case, tmp_path):
             distance = np.abs(ours[:, None] - theirs[None]).max(axis=-1)
             rows, columns = linear_sum_assignment(distance)
             assert distance[rows, columns].max() < 1e-3
+
+
+@students
+def test_onnx_gives_the_same_predictions_for_any_batch(case, tmp_path):
+    model = perturbed(case).eval()
+    assert_onnx_agrees(model, tmp_path / "m.onnx", [images(count, model, seed=count) for count in (1, 3)])
+
+
+def test_onnx_of_the_packaged_student_on_a_scene(small_data, tmp_path):
+    model = zoo.load("packaged", expected_model="rtdetr-nano")
+    batch = DetectionDataset(small_data, "val", model.image_size).image(0)[None].float() / 255
+    assert_onnx_agrees(model, tmp_path / "m.onnx", [batch])
