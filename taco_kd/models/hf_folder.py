@@ -69,7 +69,12 @@ def read_hf_folder(
     state, file = _weights(path)
     size, mean, std = _input(path, model_type)
     blueprint = Blueprint(
-        families[model_type], name or path.resolve().name, _architecture(path, config), size, mean, std
+        families.get(_on_timm(config), families[model_type]),
+        name or path.resolve().name,
+        _architecture(path, config),
+        size,
+        mean,
+        std,
     )
     origin = {"path": str(path.resolve()), "file": file.name, "sha256": sha256_file(file)}
     return Stored(
@@ -80,6 +85,13 @@ def read_hf_folder(
         blueprint,
         origin,
     )
+
+
+def _on_timm(config: Mapping[str, Any]) -> str:
+    """The model type with the kind of its backbone, for a family that exists on timm's backbones alone."""
+    backbone = config.get("backbone_config")
+    kind = backbone.get("model_type") if isinstance(backbone, dict) else None
+    return f"{config['model_type']}/{kind}"
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], Path]:

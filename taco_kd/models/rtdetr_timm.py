@@ -200,4 +200,4 @@ ENTRIES = (
     ),
 )
 
-FAMILY = Family(RTDetrTimm.family, ENTRIES, rebuild)
+FAMILY = Family(RTDetrTimm.family, ENTRIES, rebuild, model_types=("rt_detr_v2/timm_backbone",))
