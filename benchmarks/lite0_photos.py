@@ -23,9 +23,9 @@ from taco_kd.models.timm_names import to_timm_names
 PLAUSIBLE = {
     "cardboard": "carton|crate|packet|envelope|mailbag|box|book jacket|binder|tray|plate rack|chest|paper",
     "glass": "bottle|beaker|jar|goblet|glass|vase|lotion|perfume|beer|wine|pitcher|cocktail",
-    "metal": "can|bottlecap|beaker|cup|tin|spatula|ladle|caldron|opener|lighter|oil filter|tray|beer|bottle|mug",
+    "metal": "can|bottlecap|beaker|cup|tin|spatula|ladle|caldron|opener|lighter|oil filter|tray|bottle|mug",
     "paper": "paper|envelope|packet|book|menu|crossword|comic|web site|towel|tissue|binder|notebook",
-    "plastic": "bottle|bag|jug|packet|cup|lotion|container|cap|plastic|pill|soap|tub|bucket|nipple|tray|syringe",
+    "plastic": "bottle|bag|jug|packet|cup|lotion|container|cap|plastic|pill|soap|tub|bucket|nipple|tray",
     "trash": "packet|wrapper|bag|cup|plastic|mask|diaper|candle|ashcan|band aid|lotion|tissue|tub|bottle",
 }
 NORMALISATIONS = {
