@@ -84,7 +84,8 @@ class TeacherConfig(LoadConfig):
     model: str = "conditional-detr-nano"
     """name in the model list, or a transformers folder, run folder or hub name"""
     weights: str = "packaged"
-    """packaged, published, a run or transformers folder, a .safetensors or .pth file, a hub name"""
+    """packaged, published, a run or transformers folder, a .safetensors or .pth file, a hub name; random for
+    a feature teacher"""
 
 
 class TrainConfig(Settings):

@@ -21,6 +21,7 @@ from taco_kd.cli import (
     study,
     training,
     validation,
+    weights,
 )
 from taco_kd.errors import InterruptedRunError, TacoKDError
 
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "study": study.study,
     "autolabel-demo": autolabel.autolabel_demo,
     "list": listing.list_,
+    "inspect-weights": weights.inspect_weights,
     "doctor": doctor.doctor,
 }
 for _name, _function in COMMANDS.items():

@@ -9,6 +9,7 @@ from taco_kd.cli.common import print_json, print_table, say
 
 if TYPE_CHECKING:
     from taco_kd.models.costs import ModelCost
+    from taco_kd.models.entry import FeatureEntry, ModelEntry
 
 
 def print_models(only: str | None, measure: bool, out: Path | None, as_json: bool) -> None:
@@ -17,12 +18,14 @@ def print_models(only: str | None, measure: bool, out: Path | None, as_json: boo
 
     from taco_kd.errors import UsageError, one_of
     from taco_kd.models.costs import CLASSES, shipped_costs
+    from taco_kd.models.feature_zoo import FEATURE_MODELS
     from taco_kd.models.hub import weights_status
     from taco_kd.models.zoo import MODELS
 
-    entries = [entry for entry in MODELS.values() if only is None or fnmatch(entry.name, only)]
+    every: list[ModelEntry | FeatureEntry] = [*MODELS.values(), *FEATURE_MODELS.values()]
+    entries = [entry for entry in every if only is None or fnmatch(entry.name, only)]
     if not entries:
-        raise UsageError(one_of("model", only, MODELS))
+        raise UsageError(one_of("model", only, [entry.name for entry in every]))
     costs = _measured(entries, out) if measure else shipped_costs()
     if as_json:
         print_json(

@@ -80,12 +80,30 @@ def teacher_settings(
     if teacher == "conditional-detr":
         notice("Teacher: the packaged nano Conditional DETR, trained on synthetic scenes.")
         return {"teacher.model": "conditional-detr-nano", "teacher.weights": "packaged"}
+    features = _feature_teacher(teacher)
+    if features is not None:
+        held, weights = features
+        notice(f"Teacher: {held}, features only; no class and no box term unless you set one.")
+        off = {"distill.classes": "off", "distill.boxes": "off"}
+        return {"teacher.model": held, "teacher.weights": weights, **off}
     if teacher in zoo.MODELS:
         weights = "packaged" if zoo.MODELS[teacher].packaged else "published"
         return {"teacher.model": teacher, "teacher.weights": weights, "teacher.weights_classes": classes}
     if not zoo.is_source(teacher):
         raise UsageError(
-            f"--teacher {teacher}: not conditional-detr, no model of the list, and no such folder or file"
+            f"--teacher {teacher}: not conditional-detr, no model of taco-kd list models, and no such "
+            "folder or file"
         )
     held = model or sources.peek_model(Path(teacher)) or teacher
     return {"teacher.model": held, "teacher.weights": teacher, "teacher.weights_classes": classes}
+
+
+def _feature_teacher(teacher: str) -> tuple[str, str] | None:
+    """Model and weights settings if ``--teacher`` means a feature teacher, by name or by path."""
+    from taco_kd.models.feature_zoo import FEATURE_MODELS, PAPER, name_in
+
+    name = PAPER.get(teacher, teacher)
+    if name in FEATURE_MODELS:
+        return name, "published"
+    held = name_in(Path(teacher)) if Path(teacher).exists() else None
+    return None if held is None else (held, teacher)

@@ -103,8 +103,9 @@ def distill(
     teacher: Annotated[
         Optional[str],
         typer.Option(
-            help="conditional-detr (the packaged nano teacher), a model of the list, a run or transformers "
-            "folder, a .safetensors or .pth file, or a hub name. [default: the recipe's]"
+            help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a model of the "
+            "list, a run or transformers folder, a .safetensors or .pth file, or a hub name. "
+            "[default: the recipe's]"
         ),
     ] = None,
     data: DataOption = None,
@@ -153,6 +154,8 @@ def distill(
     taco-kd distill --teacher runs/teacher --data mine --out runs/distilled
 
     taco-kd distill --set distill.pairing=hungarian --set distill.feature_weight=0
+
+    taco-kd distill --teacher dinov3-convnext
     """
     given = student_settings(
         student,

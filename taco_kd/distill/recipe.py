@@ -20,7 +20,7 @@ from taco_kd.distill.losses import boxes as box_losses
 from taco_kd.distill.losses import classes as class_losses
 from taco_kd.distill.losses.features import FeatureMSE
 from taco_kd.errors import UsageError
-from taco_kd.models.detector import Detector
+from taco_kd.models.detector import Detector, FeatureModel
 from taco_kd.types import DetectorOutput
 
 
@@ -70,20 +70,27 @@ class Distiller(nn.Module):
     Args:
         config: which losses, their weights, the pairing.
         student: only its class names and feature levels are read here.
-        teacher: put into eval mode and frozen.
+        teacher: put into eval mode and frozen. A feature teacher has no classes and no boxes.
 
     Raises:
-        UsageError: these two models cannot be paired as the settings say, or share no class.
+        UsageError: the terms ask a feature teacher for classes or boxes, or for nothing at all; or these two
+            models cannot be paired as the settings say, or share no class.
     """
 
-    def __init__(self, config: DistillConfig, student: Detector, teacher: Detector) -> None:
+    def __init__(self, config: DistillConfig, student: Detector, teacher: Detector | FeatureModel) -> None:
         super().__init__()
         self.config = config
         # In a list, so not a child: the teacher is neither trained, nor saved, nor set to train().
         self._teacher = [teacher.eval().requires_grad_(False)]
         self.needs_predictions = config.classes != "off" or config.boxes != "off"
         self.classes = ClassMap([], [])
-        if self.needs_predictions:
+        if isinstance(teacher, FeatureModel):
+            if self.needs_predictions or config.features == "off":
+                raise UsageError(
+                    f"{teacher.model_name} teaches features only: "
+                    "set distill.classes=off, distill.boxes=off and distill.features=mse"
+                )
+        elif self.needs_predictions:
             _check_pairing(config, student, teacher)
             self.classes = class_map(config, student.class_names, teacher.class_names)
         self.feature_loss = (
@@ -91,7 +98,7 @@ class Distiller(nn.Module):
         )
 
     @property
-    def teacher(self) -> Detector:
+    def teacher(self) -> Detector | FeatureModel:
         return self._teacher[0]
 
     @property
@@ -101,13 +108,21 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def teacher_output(self, images: Tensor) -> DetectorOutput:
-        """One forward of the teacher, at its own input size. ``images`` [B, 3, H, W] in 0..1."""
-        side = self.teacher.image_size
+        """One forward of the teacher on ``images`` [B, 3, H, W] in 0..1.
+
+        A detector sees them at its own input size. A feature teacher takes any size, so it sees the very
+        pixels of the student; its answer has no query.
+        """
+        teacher = self.teacher
+        if isinstance(teacher, FeatureModel):
+            none = images.new_zeros(len(images), 0, 0)
+            return DetectorOutput(none, images.new_zeros(len(images), 0, 4), teacher(images))
+        side = teacher.image_size
         if images.shape[-2:] != (side, side):
             images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
-        output: DetectorOutput = self.teacher(images, with_features=self.with_features)
+        output: DetectorOutput = teacher(images, with_features=self.with_features)
         if self.needs_predictions and self.config.pairing == "hungarian":
-            return self.teacher.as_queries(output)  # one-to-one needs at most one query for an object
+            return teacher.as_queries(output)  # one-to-one needs at most one query for an object
         return output
 
     def forward(self, student: DetectorOutput, teacher: DetectorOutput) -> DistillTerms:

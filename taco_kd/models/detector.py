@@ -35,6 +35,12 @@ class ImageModel(nn.Module):
     family: ClassVar[str]
     """which file of ``taco_kd.models`` can rebuild it; travels with the checkpoint"""
 
+    class_layers: ClassVar[tuple[str, ...]] = ()
+    """parts of the names of layers with one row per class (loaded row by row, by class name)"""
+
+    class_names: tuple[str, ...] = ()
+    """one per logit, in order; none for a backbone"""
+
     def __init__(
         self,
         network: Any,
@@ -63,6 +69,13 @@ class ImageModel(nn.Module):
         """JSON values from which the family rebuilds the network, whatever its size; weights apart."""
         raise NotImplementedError
 
+    def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take over what the layout of ``state`` decides, before its values are copied; in words.
+
+        Most families have one layout, and nothing to take over.
+        """
+        return []
+
     def metadata(self) -> Mapping[str, str]:
         """What a checkpoint must say so that the model can be rebuilt from it."""
         return {
@@ -73,6 +86,7 @@ class ImageModel(nn.Module):
             "image_size": str(self.image_size),
             "mean": json.dumps([round(v, 6) for v in self.mean.flatten().tolist()]),
             "std": json.dumps([round(v, 6) for v in self.std.flatten().tolist()]),
+            "class_names": json.dumps(self.class_names),
         }
 
 
@@ -82,9 +96,6 @@ class Detector(ImageModel):
     Args:
         class_names: one per logit, in order.
     """
-
-    class_layers: ClassVar[tuple[str, ...]] = ()
-    """parts of the names of layers with one row per class (loaded row by row, by class name)"""
 
     backbone_parts: ClassVar[tuple[str, ...]] = (".backbone.",)
     """parts of the names of parameters that belong to the backbone"""
@@ -118,19 +129,13 @@ class Detector(ImageModel):
         """``output`` with at most one confident query for an object, as of a DETR; dense families choose."""
         return output
 
-    def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Take over what the layout of ``state`` decides, before its values are copied; in words.
-
-        Most families have one layout, and nothing to take over.
-        """
-        return []
-
     def is_backbone(self, parameter_name: str) -> bool:
         """Whether a name from ``named_parameters`` belongs to the backbone."""
         return any(part in f".{parameter_name}" for part in self.backbone_parts)
 
-    def metadata(self) -> Mapping[str, str]:
-        return {**super().metadata(), "class_names": json.dumps(self.class_names)}
+    def rename_backbone(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of a backbone alone, as others publish them, under this network's names."""
+        return state
 
 
 class FeatureModel(ImageModel):

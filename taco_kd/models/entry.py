@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from taco_kd.models.detector import Detector, FeatureModel
@@ -48,6 +48,8 @@ class FeatureEntry:
     note: str
     published: Published | None = None
     licence: str = "Apache-2.0"
+    size: Mapping[str, Any] = field(default_factory=dict)
+    """values of its configuration that tell it from the others of its family"""
 
 
 class Rebuild(Protocol):
@@ -72,3 +74,21 @@ class Family:
     rebuild: Rebuild
     model_types: tuple[str, ...] = ()
     """transformers' names (``model_type`` in a config.json) of the architectures that ``rebuild`` takes"""
+
+
+class FeatureRebuild(Protocol):
+    """Builds a feature teacher again from the ``architecture`` of its metadata or a ``config.json``."""
+
+    def __call__(
+        self, architecture: Mapping[str, Any], *, model_name: str, image_size: int
+    ) -> FeatureModel: ...
+
+
+@dataclass(frozen=True)
+class FeatureFamily:
+    """One kind of feature teacher; ``model_type`` is what transformers calls it in ``config.json``."""
+
+    name: str
+    model_type: str
+    entries: tuple[FeatureEntry, ...]
+    rebuild: FeatureRebuild

@@ -18,7 +18,15 @@ from taco_kd.models.weight_files import read_pytorch, read_safetensors, read_sha
 
 Three = tuple[float, float, float]
 
-NORMALISED = ("conditional_detr", "dab-detr", "deformable_detr", "detr", "table-transformer")
+NORMALISED = (
+    "conditional_detr",
+    "dab-detr",
+    "deformable_detr",
+    "detr",
+    "dinov3_convnext",
+    "dinov3_vit",
+    "table-transformer",
+)
 """model types that were trained on ImageNet-normalised images, for folders that do not say"""
 
 _NOT_ARCHITECTURE = (
@@ -61,7 +69,12 @@ def read_hf_folder(
     state, file = _weights(path)
     size, mean, std = _input(path, model_type)
     blueprint = Blueprint(
-        families[model_type], name or path.resolve().name, _architecture(path, config), size, mean, std
+        families.get(_on_timm(config), families[model_type]),
+        name or path.resolve().name,
+        _architecture(path, config),
+        size,
+        mean,
+        std,
     )
     origin = {"path": str(path.resolve()), "file": file.name, "sha256": sha256_file(file)}
     return Stored(
@@ -72,6 +85,13 @@ def read_hf_folder(
         blueprint,
         origin,
     )
+
+
+def _on_timm(config: Mapping[str, Any]) -> str:
+    """The model type with the kind of its backbone, for a family that exists on timm's backbones alone."""
+    backbone = config.get("backbone_config")
+    kind = backbone.get("model_type") if isinstance(backbone, dict) else None
+    return f"{config['model_type']}/{kind}"
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], Path]:
@@ -101,12 +121,13 @@ def _classes(config: Mapping[str, Any], path: Path) -> tuple[str, ...] | None:
 
 def _architecture(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration as this version of transformers understands it, as a checkpoint of ours keeps it."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         parsed = AutoConfig.from_pretrained(str(path), local_files_only=True)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path / 'config.json'}: not usable by transformers ({reason})") from None
     kept = {k: v for k, v in parsed.to_diff_dict().items() if k not in _NOT_ARCHITECTURE}
     kept["model_type"] = config["model_type"]

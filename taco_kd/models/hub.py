@@ -203,10 +203,8 @@ def _offline() -> bool:
 
 def _is_transport(error: Exception) -> bool:
     """Whether an error came from the network and not from a fault of ours."""
-    if isinstance(error, OSError):
-        return True
-    transports = ("httpx", "httpcore", "requests")  # huggingface_hub 1.x has an httpx2 of its own
-    return any(kind.__module__.startswith(transports) for kind in type(error).__mro__)
+    roots = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or bool(roots & {"httpx", "httpx2", "httpcore", "requests"})
 
 
 @contextmanager

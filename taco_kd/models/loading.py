@@ -9,7 +9,7 @@ from torch import Tensor
 
 from taco_kd.classes.spaces import partners
 from taco_kd.errors import MissingResourceError
-from taco_kd.models.detector import Detector
+from taco_kd.models.detector import Detector, ImageModel
 from taco_kd.models.load_report import MIN_MATCHED, LoadReport
 from taco_kd.models.naming import change_prefix, prefix_hint, translate
 from taco_kd.models.stored import Stored
@@ -17,7 +17,7 @@ from taco_kd.models.stored import Stored
 
 @torch.no_grad()
 def load_into(
-    model: Detector,
+    model: ImageModel,
     stored: Stored,
     *,
     source_classes: Sequence[str] | None = None,
@@ -102,11 +102,19 @@ def load_backbone(
     state, report = _named(model, stored, strip_prefix, add_prefix)
     report.source = f"backbone from {report.source}"
     own = {k: v for k, v in model.network.state_dict().items() if model.is_backbone(k)}
+    alone = not any(model.is_backbone(key) for key in state)
+    state = dict(model.rename_backbone(state))
     start = _common_beginning(list(own))
     if not any(key in own for key in state) and any(start + key in own for key in state):
         state, words = change_prefix(state, add=start)
         report.remarks.append(words)
-    report.unexpected = [k for k in state if model.is_backbone(k) and k not in own and not _is_auxiliary(k)]
+    # of a whole detector only its backbone counts, of a classifier everything
+    report.unexpected = [
+        k for k in state if (alone or model.is_backbone(k)) and k not in own and not _is_auxiliary(k)
+    ]
+    if alone and report.unexpected:
+        parts = dict.fromkeys(key.split(".")[0] for key in report.unexpected)
+        report.remarks.append(f"no place in the backbone for {_listed(list(parts))}")
     filled = 0
     groups = _tied(own)
     for names, target in groups:
@@ -122,7 +130,7 @@ def load_backbone(
     return _judged(report, state, model, allow_partial, "backbone")
 
 
-def _named(model: Detector, stored: Stored, strip: str, add: str) -> tuple[dict[str, Tensor], LoadReport]:
+def _named(model: ImageModel, stored: Stored, strip: str, add: str) -> tuple[dict[str, Tensor], LoadReport]:
     """The source's tensors under the model's names, and a report that says how they got them."""
     report = LoadReport(stored.label, stored.kind, dict(stored.origin), list(stored.remarks))
     state, words = change_prefix(stored.state, strip=strip, add=add)
@@ -132,7 +140,11 @@ def _named(model: Detector, stored: Stored, strip: str, add: str) -> tuple[dict[
 
 
 def _judged(
-    report: LoadReport, state: Mapping[str, Tensor], model: Detector, allow_partial: bool, what: str
+    report: LoadReport,
+    state: Mapping[str, Tensor],
+    model: ImageModel,
+    allow_partial: bool,
+    what: str,
 ) -> LoadReport:
     if report.enough:
         return report
@@ -163,7 +175,7 @@ def _is_auxiliary(key: str) -> bool:
     return key.endswith("num_batches_tracked")
 
 
-def _is_head(model: Detector, key: str, target: Tensor, found: Tensor) -> bool:
+def _is_head(model: ImageModel, key: str, target: Tensor, found: Tensor) -> bool:
     """Whether a layer has one row per class, in both, and the rows are alike."""
     if not any(name in key for name in model.class_layers):
         return False
@@ -187,6 +199,11 @@ def _copy_rows(
         target[to] = found[origin]
     if target.shape[0] == len(classes) + 1 and found.shape[0] == len(source) + 1:
         target[-1] = found[-1]  # "no object"
+
+
+def _listed(parts: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(parts) - most} more" if len(parts) > most else ""
+    return ", ".join(parts[:most]) + more
 
 
 def _common_beginning(keys: Sequence[str]) -> str:

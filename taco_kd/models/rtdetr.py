@@ -29,6 +29,21 @@ SIZES: dict[int, dict[str, Any]] = {
 }
 """What the published configuration of each ResNet depth sets beside the defaults, which are those of R50."""
 
+NANO: dict[str, Any] = {
+    "encoder_hidden_dim": 96,
+    "encoder_ffn_dim": 192,
+    "encoder_attention_heads": 4,
+    "hidden_expansion": 0.5,
+    "d_model": 96,
+    "decoder_in_channels": [96, 96, 96],
+    "decoder_ffn_dim": 192,
+    "decoder_layers": 3,
+    "decoder_attention_heads": 3,  # 32 channels a head: deformable attention wants a power of two
+    "num_queries": 60,
+    "num_denoising": 30,
+}
+"""Encoder and decoder of the nano models, for 192 px."""
+
 DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3]}
 
 PUBLISHED = {
@@ -109,18 +124,8 @@ def build_nano(class_names: Sequence[str]) -> RTDetr:
         backbone_config=nano_backbone_config(["stage2", "stage3", "stage4"]),
         freeze_backbone_batch_norms=False,  # trained from random weights, so the statistics must move
         encoder_in_channels=list(NANO_HIDDEN_SIZES[1:]),
-        encoder_hidden_dim=96,
-        encoder_ffn_dim=192,
-        encoder_attention_heads=4,
-        hidden_expansion=0.5,
-        d_model=96,
-        decoder_in_channels=[96, 96, 96],
-        decoder_ffn_dim=192,
-        decoder_layers=3,
-        decoder_attention_heads=3,  # 32 channels a head: deformable attention wants a power of two
-        num_queries=60,
-        num_denoising=30,
         num_labels=len(class_names),
+        **NANO,
     )
     return _detector(config, class_names, model_name="rtdetr-nano", image_size=192)
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taco_kd.config import LoadConfig, StudentConfig, TeacherConfig
+from taco_kd.errors import UsageError
 from taco_kd.models import zoo
-from taco_kd.models.detector import Detector
+from taco_kd.models.detector import Detector, FeatureModel
+from taco_kd.models.feature_zoo import is_feature_model, locate_features, make_features
 from taco_kd.models.load_report import LoadReport
+from taco_kd.models.rtdetr import RTDetr
 
 
 def initial_student(
     config: StudentConfig, class_names: Sequence[str], *, seed: int
 ) -> tuple[Detector, list[LoadReport]]:
     """The student before its first step, and the reports of what was loaded into it; see ``zoo.make``."""
-    return zoo.make(
+    student, reports = zoo.make(
         config.model,
         class_names,
         weights=config.weights,
@@ -23,17 +26,27 @@ def initial_student(
         image_size=config.image_size,
         options=_options(config),
     )
+    if isinstance(student, RTDetr):
+        student.refinement = config.refinement
+    elif config.refinement != "detached":
+        raise UsageError(f"student.refinement is a setting of RT-DETR, not of {config.model}")
+    return student, reports
 
 
-def teacher(config: TeacherConfig) -> tuple[Detector, LoadReport]:
-    """The teacher with its own classes, and the report of its load; see ``zoo.load_reported``."""
-    return zoo.load_reported(
+def teacher(config: TeacherConfig) -> tuple[Detector | FeatureModel, list[LoadReport]]:
+    """The teacher with its own classes, and what was loaded; see ``zoo.load_reported``, ``make_features``."""
+    if is_feature_model(config.model):
+        if config.image_size is not None:
+            raise UsageError("teacher.image_size: a feature teacher sees the student's own images")
+        return make_features(config.model, weights=config.weights, allow_partial=config.allow_partial)
+    model, report = zoo.load_reported(
         config.weights,
         expected_model=config.model,
         image_size=config.image_size,
         options=_options(config),
         wanted_by="--teacher",
     )
+    return model, [report]
 
 
 def locate(student: StudentConfig, teacher: TeacherConfig | None) -> None:
@@ -50,7 +63,9 @@ def locate(student: StudentConfig, teacher: TeacherConfig | None) -> None:
     words += [(student.backbone_from, "--backbone-from")] if student.backbone_from else []
     for word, option in words:
         zoo.locate(word, model=student.model, wanted_by=option)
-    if teacher is not None:
+    if teacher is not None and is_feature_model(teacher.model):
+        locate_features(teacher.model, teacher.weights)
+    elif teacher is not None:
         zoo.locate(teacher.weights, model=teacher.model, wanted_by="--teacher")
 
 

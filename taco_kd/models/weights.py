@@ -9,12 +9,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from taco_kd.files import replacing
-from taco_kd.models.detector import Detector
+from taco_kd.models.detector import ImageModel
 from taco_kd.models.weight_files import read_safetensors
 from taco_kd.runs import RunDir
 
 
-def save_model(path: Path, model: Detector, *, half: bool = False) -> None:
+def save_model(path: Path, model: ImageModel, *, half: bool = False) -> None:
     """Write weights and metadata to a .safetensors file, atomically; ``half`` stores float16."""
     state = {}
     for key, value in model.network.state_dict().items():

@@ -17,6 +17,7 @@ from taco_kd.models import (
     deformable_detr,
     detr,
     rtdetr,
+    rtdetr_timm,
     rtdetr_ultralytics,
     sources,
     yolo,
@@ -41,12 +42,14 @@ __all__ = [
     "make",
     "packaged_file",
     "read",
+    "rebuilt",
 ]
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
     for module in (
         rtdetr,
+        rtdetr_timm,
         conditional_detr,
         detr,
         deformable_detr,
@@ -82,12 +85,16 @@ class LoadOptions:
 
 
 def find(name: str) -> ModelEntry:
-    """The entry of that name; UsageError names the valid ones."""
-    if name not in MODELS:
+    """The entry of that name, or of ``rtdetr-timm:NAME``; UsageError names the valid ones."""
+    if name in MODELS:
+        return MODELS[name]
+    entry = rtdetr_timm.entry(name)
+    if entry is None:
+        valid = [*MODELS, *(f"{prefix}NAME" for prefix in rtdetr_timm.PREFIXES)]
         raise UsageError(
-            f"{one_of('model', name, MODELS)}; or a transformers folder, a run folder or a hub name"
+            f"{one_of('model', name, valid)}; or a transformers folder, a run folder or a hub name"
         )
-    return MODELS[name]
+    return entry
 
 
 def read(word: str, *, model: str | None = None, wanted_by: str = "--weights") -> Stored:
@@ -228,6 +235,17 @@ def load_reported(
     if image_size is not None:
         model.image_size = image_size
     return model.eval(), report
+
+
+def rebuilt(stored: Stored, class_names: Sequence[str], *, seed: int = 0) -> Detector:
+    """The network that a source describes, with these classes and random weights.
+
+    Raises:
+        UsageError: the source does not say what it holds.
+    """
+    model = _rebuilt(_blueprint(stored), class_names, seed)
+    _take_input(model, _blueprint(stored))
+    return model
 
 
 def _blueprint(stored: Stored) -> Blueprint:

@@ -22,7 +22,6 @@ from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.files import replacing
 from taco_kd.models.load_report import LoadReport
-from taco_kd.models.rtdetr import RTDetr
 from taco_kd.models.settings import initial_student
 from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.models.weights import save_model, weights_hash
@@ -93,14 +92,10 @@ def _build(
 ) -> tuple[DetectionDataset, TrainState, list[LoadReport]]:
     config = recipe.train
     student, reports = initial_student(recipe.student, data.class_names, seed=config.seed)
-    if isinstance(student, RTDetr):
-        student.refinement = recipe.student.refinement
-    elif recipe.student.refinement != "detached":
-        raise UsageError(f"student.refinement is a setting of RT-DETR, not of {recipe.student.model}")
     distiller = None
     if recipe.teacher is not None and recipe.distill is not None:
-        teacher, report = load_teacher(recipe.teacher)
-        reports.append(report)
+        teacher, loaded = load_teacher(recipe.teacher)
+        reports += loaded
         distiller = Distiller(recipe.distill, student, teacher.to(device))
         distiller.to(device)
     elif recipe.teacher is not None or recipe.distill is not None:

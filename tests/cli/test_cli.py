@@ -20,6 +20,7 @@ COMMANDS = (
     "study",
     "autolabel-demo",
     "list",
+    "inspect-weights",
     "doctor",
 )
 
@@ -82,7 +83,7 @@ def test_every_help_has_an_example(command):
         (
             ["distill", "--teacher", "nobody"],
             2,
-            "--teacher nobody: not conditional-detr, and no such run folder",
+            "--teacher nobody: not conditional-detr, no model of the list, and no such folder",
         ),
         (["distill", "--recipe", "paper"], 4, "recipe paper needs a trained conditional-detr-r50"),
         (["distill", "--teacher", "."], 3, "not a run folder"),
@@ -193,7 +194,8 @@ def test_a_run_can_be_the_teacher(home):
     found = run("distill", "--teacher", student, "--steps", 1, "--out", "self", "--json", cwd=home)
     assert found.returncode == 0, found.stderr
     record = json.loads((home / "self/run.json").read_text())
-    assert record["recipe"]["teacher"] == {"model": "rtdetr-nano", "weights": str(student)}
+    teacher = record["recipe"]["teacher"]
+    assert (teacher["model"], teacher["weights"]) == ("rtdetr-nano", str(student))
 
 
 def test_a_confounded_comparison_warns(home):

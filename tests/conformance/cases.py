@@ -19,6 +19,7 @@ from taco_kd.models import (
     deformable_detr,
     detr,
     rtdetr,
+    rtdetr_timm,
     rtdetr_ultralytics,
     yolo,
 )
@@ -154,10 +155,19 @@ def _tiny(module: object, architecture: dict[str, object]) -> Callable[[Sequence
     return partial(rebuild, architecture, model_name="tiny", image_size=SIDE)
 
 
+def _timm(backbone: str) -> Callable[[Sequence[str]], Detector]:
+    settings = {
+        k: v for k, v in HYBRID.items() if k not in ("encoder_in_channels", "freeze_backbone_batch_norms")
+    }
+    size = rtdetr_timm.Size(settings, SIDE)
+    return partial(rtdetr_timm.build, backbone=backbone, size=size, model_name="tiny")
+
+
 CASES = (
     Case("rtdetr", _tiny(rtdetr, V2), exports=True),
     Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"})),
     Case("rtdetrv1", _tiny(rtdetr, V1), exports=True),
+    Case("rtdetr-timm", _timm("tf_efficientnet_lite0"), exports=True),
     Case(
         "conditional-detr",
         _tiny(conditional_detr, {**DETR, "d_model": 32, "backbone_config": _resnet(1, 2, 3)}),

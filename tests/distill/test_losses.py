@@ -118,7 +118,7 @@ def test_feature_mse_by_hand():
 
 def test_feature_mse_sums_stages_pairs_by_stride_and_interpolates():
     loss = FeatureMSE(spec((4, 8), (4, 16), (4, 32)), spec((3, 4), (5, 8), (6, 16)))
-    assert loss.teacher_level == [1, 2, 2]
+    assert loss.pairs == [(0, 1), (1, 2), (2, 2)]
     assert [p.out_channels for p in loss.projections] == [5, 6, 6]
     student = [torch.randn(2, 4, s, s, requires_grad=True) for s in (8, 4, 2)]
     teacher = [torch.randn(2, c, s, s, requires_grad=True) for c, s in ((3, 16), (5, 8), (6, 4))]
@@ -132,6 +132,16 @@ def test_feature_mse_sums_stages_pairs_by_stride_and_interpolates():
     assert all(s.grad is not None for s in student)
     assert all(t.grad is None for t in teacher)
     assert all(p.grad is not None for p in loss.parameters())
+
+
+def test_feature_mse_pairs_a_vit_with_the_nearest_stride_only():
+    loss = FeatureMSE(spec((4, 8), (6, 16), (8, 32)), spec((5, 16), (5, 16)))
+    assert loss.pairs == [(1, 1)]  # stride 16, and the later of its two maps
+    student = [torch.randn(1, c, s, s) for c, s in ((4, 8), (6, 4), (8, 2))]
+    teacher = [torch.randn(1, 5, 4, 4) for _ in range(2)]
+    by_hand = F.mse_loss(loss.projections[0](student[1]), teacher[1])
+    assert loss(maps(*student), maps(*teacher)).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert FeatureMSE(spec((4, 8), (6, 32)), spec((5, 14))).pairs == [(0, 0)]
 
 
 def test_feature_mse_needs_maps():

@@ -5,7 +5,8 @@ import torch
 
 from taco_kd.config import DistillConfig
 from taco_kd.distill.recipe import Distiller
-from taco_kd.models import conditional_detr, rtdetr
+from taco_kd.errors import UsageError
+from taco_kd.models import conditional_detr, dinov3, rtdetr
 from taco_kd.types import Targets, total
 
 NAMES = ("can", "cup", "film")
@@ -74,3 +75,41 @@ def test_teacher_does_not_travel_with_the_student(pair):
     assert list(distiller.parameters()) == []
     distiller.train()
     assert not distiller.teacher.training
+
+
+VIT = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3}
+CONVNEXT = {"hidden_sizes": [16, 24, 32, 48], "depths": [1, 1, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        dinov3.rebuild_vit({**VIT, "num_register_tokens": 4}, model_name="dinov3-vit"),
+        dinov3.rebuild_convnext(CONVNEXT, model_name="dinov3-convnext"),
+    ],
+    ids=["vit", "convnext"],
+)
+def test_a_feature_teacher_teaches_the_backbone_and_nothing_else(pair, teacher):
+    student, _ = pair
+    student.train().zero_grad(set_to_none=True)
+    distiller = Distiller(DistillConfig(classes="off", boxes="off"), student, teacher)
+    images = torch.rand(2, 3, 96, 96)
+    output = student(images, targets(2), with_features=distiller.with_features)
+    terms = distiller(output, distiller.teacher_output(images))
+    assert terms.raw.keys() == {"kd_features"}
+    terms.weighted["kd_features"].backward()
+    assert all(p.grad is None for p in teacher.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in distiller.parameters())
+    named = {n for n, p in student.named_parameters() if p.grad is not None}
+    assert named
+    assert all(student.is_backbone(name) for name in named)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [DistillConfig(), DistillConfig(boxes="off"), DistillConfig(features="off", classes="off", boxes="off")],
+)
+def test_a_feature_teacher_asked_for_more_is_refused(pair, config):
+    teacher = dinov3.rebuild_vit(VIT, model_name="dinov3-vit")
+    with pytest.raises(UsageError, match=r"dinov3-vit teaches features only: set distill\.classes=off"):
+        Distiller(config, pair[0], teacher)

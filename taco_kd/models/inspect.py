@@ -1,0 +1,88 @@
+"""What a source of weights holds, and how it would load into a model: nothing is trained, nothing written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from taco_kd.classes.spaces import SPACES, space, space_or_file
+from taco_kd.models import zoo
+from taco_kd.models.load_report import LoadReport
+from taco_kd.models.loading import load_into
+from taco_kd.models.naming import change_prefix
+from taco_kd.models.original_names import recognise
+from taco_kd.models.stored import Stored
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""ends of the names of buffers that are no parameters"""
+
+
+def inspect(
+    word: str, *, model: str | None = None, strip_prefix: str = "", add_prefix: str = "", classes: str | None
+) -> dict[str, Any]:
+    """Facts about a source of weights, as JSON values.
+
+    Args:
+        word: a path, a hub name, or ``packaged`` or ``published`` of ``model``.
+        model: also how it would load into this model of the table, with the source's own classes (or COCO's
+            80 where it names none); the source's own model when None and it says which.
+        classes: label space of a source that names none.
+
+    Raises:
+        UsageError, DataError, MissingResourceError: as ``zoo.read``.
+    """
+    stored = zoo.read(word, model=model)
+    names = stored.classes or (space_or_file(classes) if classes else None)
+    found: dict[str, Any] = {
+        "source": stored.label,
+        "format": _format(stored, strip_prefix),
+        "origin": dict(stored.origin),
+        "tensors": len(stored.state),
+        "parameters": sum(v.numel() for k, v in stored.state.items() if not k.endswith(STATISTICS)),
+        "classes": list(names) if names is not None else None,
+        "label_space": next((s for s in SPACES if names == space(s)), None),
+        "remarks": list(stored.remarks),
+        "keys": {key: list(value.shape) for key, value in stored.state.items()},
+    }
+    if stored.blueprint is not None:
+        blueprint = stored.blueprint
+        found |= {
+            "model": blueprint.model_name,
+            "family": blueprint.family,
+            "image_size": blueprint.image_size,
+            "mean": list(blueprint.mean),
+            "std": list(blueprint.std),
+        }
+    report = _trial(stored, model, names, strip_prefix, add_prefix)
+    if report is not None:
+        found |= {"load": asdict(report), "load_line": report.line(), "load_hint": report.hint}
+        found["loads"] = report.enough
+    return found
+
+
+def _format(stored: Stored, strip_prefix: str) -> str:
+    original = recognise(change_prefix(stored.state, strip=strip_prefix)[0])
+    return f"{stored.kind}, {original.words}" if original is not None else stored.kind
+
+
+def _trial(
+    stored: Stored, model: str | None, names: tuple[str, ...] | None, strip_prefix: str, add_prefix: str
+) -> LoadReport | None:
+    """The report of loading into a network that is thrown away; None where no model is known."""
+    if model is not None and not zoo.is_source(model):
+        target = zoo.find(model).build(names or space("coco-80"))
+    elif model is not None or stored.blueprint is not None:
+        source = stored if model is None else zoo.read(model, wanted_by="--model")
+        target = zoo.rebuilt(source, names or space("coco-80"))
+    else:
+        return None
+    report = load_into(
+        target,
+        stored,
+        source_classes=names,
+        strip_prefix=strip_prefix,
+        add_prefix=add_prefix,
+        allow_partial=True,
+    )
+    report.remarks = [remark for remark in report.remarks if "--allow-partial" not in remark]
+    return report
