@@ -40,7 +40,18 @@ def print_models(only: str | None, measure: bool, out: Path | None, as_json: boo
             ]
         )
         return
-    columns = ["name", "family", "input", "params M", "GFLOPs", "paper M", "paper G", "licence", "weights", "here"]
+    columns = [
+        "name",
+        "family",
+        "input",
+        "params M",
+        "GFLOPs",
+        "paper M",
+        "paper G",
+        "licence",
+        "weights",
+        "here",
+    ]
     rows = [
         [e.name, e.family, f"{e.image_size} px", *_figures(costs.get(e.name)), e.licence, *_weights(e)]
         for e in entries

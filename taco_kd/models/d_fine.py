@@ -149,4 +149,4 @@ ENTRIES = tuple(
     for size, (repo, revision, ap) in PUBLISHED.items()
 )
 
-FAMILY = Family(DFine.family, ENTRIES, rebuild)
+FAMILY = Family(DFine.family, ENTRIES, rebuild, model_types=("d_fine",))

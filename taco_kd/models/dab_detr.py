@@ -85,4 +85,4 @@ ENTRIES = (
     ),
 )
 
-FAMILY = Family(DabDetr.family, ENTRIES, rebuild)
+FAMILY = Family(DabDetr.family, ENTRIES, rebuild, model_types=("dab-detr",))

@@ -93,4 +93,4 @@ ENTRIES = (
     ),
 )
 
-FAMILY = Family(DeformableDetr.family, ENTRIES, rebuild)
+FAMILY = Family(DeformableDetr.family, ENTRIES, rebuild, model_types=("deformable_detr",))

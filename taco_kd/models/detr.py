@@ -117,4 +117,4 @@ ENTRIES = (
     ),
 )
 
-FAMILY = Family(Detr.family, ENTRIES, rebuild)
+FAMILY = Family(Detr.family, ENTRIES, rebuild, model_types=("detr",))

@@ -18,7 +18,7 @@ from taco_kd.models.weight_files import read_pytorch, read_safetensors, read_sha
 
 Three = tuple[float, float, float]
 
-NORMALISED = ("conditional_detr", "dab_detr", "deformable_detr", "detr", "table-transformer")
+NORMALISED = ("conditional_detr", "dab-detr", "deformable_detr", "detr")
 """model types that were trained on ImageNet-normalised images, for folders that do not say"""
 
 _NOT_ARCHITECTURE = (

@@ -13,7 +13,7 @@ from taco_kd.models.naming import change_prefix
 from taco_kd.models.original_names import recognise
 from taco_kd.models.stored import Stored
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", ".anchors", ".valid_mask")
 """ends of the names of buffers that are no parameters"""
 
 
@@ -38,7 +38,7 @@ def inspect(
         "format": _format(stored, strip_prefix),
         "origin": dict(stored.origin),
         "tensors": len(stored.state),
-        "parameters": sum(v.numel() for k, v in stored.state.items() if not k.endswith(STATISTICS)),
+        "parameters": sum(v.numel() for k, v in stored.state.items() if not k.endswith(NO_PARAMETERS)),
         "classes": list(names) if names is not None else None,
         "label_space": next((s for s in SPACES if names == space(s)), None),
         "remarks": list(stored.remarks),
