@@ -60,19 +60,19 @@ def _place(word: str, wanted_by: str) -> Path | hub.HubName:
     return name
 
 
-def read_published(entry: ModelEntry, *, families: Mapping[str, str]) -> Stored:
+def read_published(entry: ModelEntry, *, families: Mapping[str, str], wanted_by: str = "--weights") -> Stored:
     """Weights that somebody published for this model, from the cache or the hub.
 
     Raises:
         UsageError: nobody published any.
         MissingResourceError: they are not on this machine, nor to be had.
     """
-    return read_hub(_published(entry), families=families)
+    return read_hub(_published(entry), families=families, wanted_by=wanted_by)
 
 
-def locate_published(entry: ModelEntry | FeatureEntry) -> hub.Snapshot:
+def locate_published(entry: ModelEntry | FeatureEntry, *, wanted_by: str = "--weights") -> hub.Snapshot:
     """The published files of this model on this machine, fetched if need be; raises as above."""
-    return hub.fetch(_published(entry))
+    return hub.fetch(_published(entry), wanted_by=wanted_by)
 
 
 def _published(entry: ModelEntry | FeatureEntry) -> hub.HubName:
