@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from taco_kd.errors import DataError, MissingResourceError, UsageError, one_of
-from taco_kd.files import read_json, sha256_file
+from taco_kd.files import read_json, sha256_file, sha256_json
 from taco_kd.models.detector import IDENTITY_MEAN, IDENTITY_STD, IMAGENET_MEAN, IMAGENET_STD
-from taco_kd.models.hub import INDEX, PICKLE, WHOLE
+from taco_kd.models.hub import INDEX, PICKLE, WHOLE, shards
 from taco_kd.models.stored import Blueprint, Stored
 from taco_kd.models.weight_files import read_pytorch, read_safetensors, read_shards
 
@@ -63,7 +63,7 @@ def read_hf_folder(
     blueprint = Blueprint(
         families[model_type], name or path.resolve().name, _architecture(path, config), size, mean, std
     )
-    origin = {"path": str(path.resolve()), "file": file.name, "sha256": sha256_file(file)}
+    origin = {"path": str(path.resolve()), "file": file.name, "sha256": _hash(file)}
     return Stored(
         label or str(path),
         f"transformers folder ({model_type})",
@@ -72,6 +72,13 @@ def read_hf_folder(
         blueprint,
         origin,
     )
+
+
+def _hash(file: Path) -> str:
+    """Of the weights file; of shards, of the list of their hashes."""
+    if file.name != INDEX:
+        return sha256_file(file)
+    return sha256_json({name: sha256_file(file.parent / name) for name in shards(file)})
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], Path]:

@@ -1,5 +1,6 @@
 """One trained network in every accepted format: saved, read back, and equal in what it finds."""
 
+import argparse
 import json
 
 import pytest
@@ -77,6 +78,7 @@ def original_ema(model, folder):
     average = original_rtdetr(model.network)
     raw = {k: torch.zeros_like(v) for k, v in average.items()}
     values = {"last_epoch": 71, "model": raw, "ema": {"module": average, "updates": 7}, "optimizer": {}}
+    values["args"] = argparse.Namespace(lr=1e-4, config="rtdetrv2.yml")
     torch.save(values, folder / "ema.pth")
     return folder / "ema.pth"
 
