@@ -22,6 +22,9 @@ from taco_kd.models.rtdetr import nano_backbone_config
 PAPER_SIZE = 640
 """The paper feeds teacher and student the same 640 px; the weights were trained on 800 to 1,333 px."""
 
+TRAINING = {"auxiliary_loss": True}
+"""What the original trains with, whatever a published configuration says."""
+
 
 class ConditionalDetr(HFDetector):
     """Conditional DETR; its published weights take ImageNet-normalised RGB."""
@@ -79,9 +82,7 @@ def build_full(class_names: Sequence[str], *, depth: int) -> ConditionalDetr:
     """Conditional DETR with a ResNet of 50 or 101 layers; R50 is the paper's teacher."""
     from transformers import ConditionalDetrConfig
 
-    config = ConditionalDetrConfig(
-        backbone=f"resnet{depth}", num_labels=len(class_names), auxiliary_loss=True
-    )
+    config = ConditionalDetrConfig(backbone=f"resnet{depth}", num_labels=len(class_names), **TRAINING)
     return _detector(
         config,
         class_names,
@@ -98,7 +99,7 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import ConditionalDetrConfig
 
-    config = ConditionalDetrConfig(**architecture, num_labels=len(class_names))
+    config = ConditionalDetrConfig(**{**architecture, **TRAINING}, num_labels=len(class_names))
     return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 

@@ -17,6 +17,9 @@ from taco_kd.models.hf import (
     train_all_but_stem,
 )
 
+TRAINING = {"auxiliary_loss": True}
+"""What the original trains with, whatever a published configuration says."""
+
 
 class DabDetr(HFDetector):
     """DAB-DETR; its published weights take ImageNet-normalised RGB."""
@@ -53,7 +56,7 @@ def build_r50(class_names: Sequence[str]) -> DabDetr:
     """DAB-DETR R50; no dropout, as the original trains it."""
     from transformers import DabDetrConfig
 
-    config = DabDetrConfig(num_labels=len(class_names), dropout=0.0, auxiliary_loss=True)
+    config = DabDetrConfig(num_labels=len(class_names), dropout=0.0, **TRAINING)
     return _detector(
         config,
         class_names,
@@ -70,7 +73,7 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import DabDetrConfig
 
-    config = DabDetrConfig(**architecture, num_labels=len(class_names))
+    config = DabDetrConfig(**{**architecture, **TRAINING}, num_labels=len(class_names))
     return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 

@@ -20,6 +20,9 @@ from taco_kd.models.hf import (
 CLASS_WEIGHT = 2.0
 """Weight of the class term in the original's loss and matching; transformers has 1 in both."""
 
+TRAINING = {"auxiliary_loss": True, "class_cost": int(CLASS_WEIGHT), "disable_custom_kernels": True}
+"""What the original trains with, whatever a published configuration says; attention in plain torch."""
+
 
 class DeformableDetr(HFDetector):
     """Deformable DETR; its published weights take ImageNet-normalised RGB."""
@@ -54,12 +57,7 @@ def build_r50(class_names: Sequence[str]) -> DeformableDetr:
     """Deformable DETR R50: one stage, without box refinement. Its attention runs in plain torch."""
     from transformers import DeformableDetrConfig
 
-    config = DeformableDetrConfig(
-        num_labels=len(class_names),
-        class_cost=int(CLASS_WEIGHT),
-        auxiliary_loss=True,
-        disable_custom_kernels=True,
-    )
+    config = DeformableDetrConfig(num_labels=len(class_names), **TRAINING)
     return _detector(
         config,
         class_names,
@@ -76,7 +74,7 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import DeformableDetrConfig
 
-    config = DeformableDetrConfig(**architecture, num_labels=len(class_names))
+    config = DeformableDetrConfig(**{**architecture, **TRAINING}, num_labels=len(class_names))
     return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 

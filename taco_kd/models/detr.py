@@ -14,6 +14,9 @@ from taco_kd.models.detector import IMAGENET_MEAN, IMAGENET_STD
 from taco_kd.models.entry import Family, ModelEntry, Published
 from taco_kd.models.hf import HFDetector, backbone_levels, sum_by_prefix, train_all_but_stem
 
+TRAINING = {"auxiliary_loss": True}
+"""What the original trains with, whatever a published configuration says."""
+
 
 def sigmoid_logits(softmax_logits: Tensor) -> Tensor:
     """Logits whose sigmoid is the softmax probability of each class; exact, also near 0 and 1.
@@ -75,7 +78,7 @@ def build(class_names: Sequence[str], *, depth: int) -> Detr:
     """DETR with a ResNet of 50 or 101 layers."""
     from transformers import DetrConfig
 
-    config = DetrConfig(backbone=f"resnet{depth}", num_labels=len(class_names), auxiliary_loss=True)
+    config = DetrConfig(backbone=f"resnet{depth}", num_labels=len(class_names), **TRAINING)
     return _detector(
         config,
         class_names,
@@ -92,7 +95,7 @@ def rebuild(
     """The network that a checkpoint of any size describes."""
     from transformers import DetrConfig
 
-    config = DetrConfig(**architecture, num_labels=len(class_names))
+    config = DetrConfig(**{**architecture, **TRAINING}, num_labels=len(class_names))
     return _detector(config, class_names, model_name=model_name, image_size=image_size)
 
 

@@ -3,7 +3,7 @@
 Decoder layer i predicts a correction of the boxes of layer i-1. transformers detaches those boxes before it
 corrects them, so the loss of layer i trains the head of layer i alone. The original RT-DETR and RT-DETRv2
 detach them only for the attention; the box that enters the loss of layer i keeps the gradient to layer i-1:
-"look forward twice", Zhang et al. (DINO), arXiv:2203.03605, section 3.4. The values are the same.
+"look forward twice", Zhang et al. (DINO), arXiv:2203.03605, section 3.5. The values are the same.
 """
 
 from __future__ import annotations

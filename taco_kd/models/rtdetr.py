@@ -185,4 +185,4 @@ ENTRIES = (
     *(_entry(version, depth) for version, depth in PUBLISHED),
 )
 
-FAMILY = Family(RTDetr.family, ENTRIES, rebuild, model_types=("rt_detr_v2", "rt_detr"))
+FAMILY = Family(RTDetr.family, ENTRIES, rebuild, model_types=("rt_detr", "rt_detr_v2"))

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from cases import CASES
 from scipy.optimize import linear_sum_assignment
 
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.models import zoo
 from taco_kd.models.onnx_export import export_onnx
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.types import Targets, total
-from tests.conformance.cases import CASES
 
 NAMES = ("can", "cup", "film", "paper")
 EMPTY = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 1)
@@ -53,6 +54,11 @@ def images(count, model, seed=2):
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
     side = (model.image_size, model.image_size)
     return torch.nn.functional.interpolate(coarse, size=side, mode="bilinear").clamp(0, 1)
+
+
+def model_input(model, other, batch):
+    """What ``model`` must be given so that its network sees what that of ``other`` sees of ``batch``."""
+    return other.normalised(batch) * model.std + model.mean
 
 
 @every
@@ -154,14 +160,41 @@ def test_a_saved_model_comes_back_as_it_was(case, names, tmp_path):
     assert torch.equal(ours.boxes_cxcywh, theirs.boxes_cxcywh)
 
 
-@students
-def test_onnx_gives_the_same_predictions_for_any_batch(case, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+@every
+def test_a_folder_of_transformers_gives_the_same_model(case, tmp_path):
     model = perturbed(case).eval()
-    export_onnx(model, tmp_path / "m.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
-    for count in (1, 3):
-        batch = images(count, model, seed=count)
+    if not hasattr(model.network, "save_pretrained"):
+        pytest.skip("not a model of transformers")
+    config = model.network.config
+    config.id2label = dict(enumerate(NAMES))
+    config.auxiliary_loss, trained = type(config)().auxiliary_loss, config.auxiliary_loss
+    model.network.save_pretrained(tmp_path / "folder")
+    config.auxiliary_loss = trained
+    again = zoo.load(tmp_path / "folder")
+    assert again.class_names == NAMES
+    assert again.family == model.family
+    assert weights_hash(again.network) == weights_hash(model.network)
+    batch = images(1, model)
+    with torch.no_grad():
+        found = again(model_input(again, model, batch)).logits
+        assert torch.allclose(found, model(batch).logits, atol=1e-4)
+    # published configurations leave the losses of the inner layers off; training wants them
+    again.train()
+    targets = [box(0.5, 0.5, 0.2, 0.2)]
+    torch.manual_seed(0)
+    theirs = again(model_input(again, model, batch), targets).losses
+    torch.manual_seed(0)
+    ours = model.train()(batch, targets).losses
+    assert {k: v.item() for k, v in theirs.items()} == pytest.approx(
+        {k: v.item() for k, v in ours.items()}, rel=1e-3
+    )
+
+
+def assert_onnx_agrees(model, path, batches):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export_onnx(model, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in batches:
         with torch.no_grad():
             output = model(batch)
         logits, boxes = session.run(["logits", "boxes_cxcywh"], {"images": batch.numpy()})
@@ -172,3 +205,15 @@ def test_onnx_gives_the_same_predictions_for_any_batch(case, tmp_path):
             distance = np.abs(ours[:, None] - theirs[None]).max(axis=-1)
             rows, columns = linear_sum_assignment(distance)
             assert distance[rows, columns].max() < 1e-3
+
+
+@students
+def test_onnx_gives_the_same_predictions_for_any_batch(case, tmp_path):
+    model = perturbed(case).eval()
+    assert_onnx_agrees(model, tmp_path / "m.onnx", [images(count, model, seed=count) for count in (1, 3)])
+
+
+def test_onnx_of_the_packaged_student_on_a_scene(small_data, tmp_path):
+    model = zoo.load("packaged", expected_model="rtdetr-nano")
+    batch = DetectionDataset(small_data, "val", model.image_size).image(0)[None].float() / 255
+    assert_onnx_agrees(model, tmp_path / "m.onnx", [batch])

@@ -5,11 +5,11 @@ import re
 
 import pytest
 import torch
+from cases import CASES
 
 from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr
 from taco_kd.models.d_fine_loss import _layers, d_fine_loss
 from taco_kd.models.detr import sigmoid_logits
-from tests.conformance.cases import CASES
 
 FAMILIES = [m.FAMILY for m in (rtdetr, conditional_detr, detr, deformable_detr, dab_detr, d_fine)]
 ENTRIES = {e.name: e for family in FAMILIES for e in family.entries}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import V1, V2
 
 from taco_kd.models import rtdetr, zoo
 from taco_kd.models.refinement import inverse_sigmoid, look_forward_twice
@@ -42,21 +43,23 @@ def test_the_gradient_goes_one_layer_back_and_not_two():
     assert third.abs().min() > 0
 
 
-def gradients(refinement):
+def gradients(refinement, architecture):
     torch.manual_seed(0)
-    model = rtdetr.build_nano(NAMES).train()
+    model = rtdetr.rebuild(architecture, NAMES, model_name="tiny", image_size=128).train()
     for head in model.network.model.decoder.bbox_embed:
         torch.nn.init.normal_(head.layers[-1].weight, std=0.1)  # at zero no gradient passes at all
     model.refinement = refinement
     targets = [Targets(torch.tensor([[0.4, 0.5, 0.2, 0.2]]), torch.tensor([1]), 0)]
     torch.manual_seed(1)  # denoising
-    output = model(torch.rand(1, 3, 192, 192), targets)
+    output = model(torch.rand(1, 3, 128, 128), targets)
     total(output.losses).backward()
     return output, {n: p.grad.clone() for n, p in model.network.named_parameters()}
 
 
-def test_a_step_of_rtdetr_has_equal_values_and_other_gradients():
-    (ours, original), (theirs, detached) = gradients("original"), gradients("detached")
+@pytest.mark.parametrize("architecture", [V1, V2], ids=["v1", "v2"])
+def test_a_step_of_rtdetr_has_equal_values_and_other_gradients(architecture):
+    ours, original = gradients("original", architecture)
+    theirs, detached = gradients("detached", architecture)
     assert torch.equal(ours.boxes_cxcywh, theirs.boxes_cxcywh)
     assert torch.equal(ours.logits, theirs.logits)
     assert {k: v.item() for k, v in ours.losses.items()} == {k: v.item() for k, v in theirs.losses.items()}

@@ -11,7 +11,7 @@ import torch
 
 from taco_kd.config import Recipe, TrainConfig, load_recipe
 from taco_kd.errors import DataError, TacoKDError, UsageError
-from taco_kd.models import conditional_detr, rtdetr
+from taco_kd.models import conditional_detr, rtdetr, zoo
 from taco_kd.models.weights import read_weights, save_model
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
@@ -226,3 +226,19 @@ def test_optimiser_groups_hold_every_trained_parameter_once():
     for group in optimizer.param_groups:
         assert all((id(p) in backbone) == (group["lr"] == pytest.approx(0.1)) for p in group["params"])
         assert all((p.ndim > 1) == (group["weight_decay"] == 0.5) for p in group["params"])
+
+
+def test_refinement_is_a_setting_of_rtdetr_and_travels(baseline, small_data, tmp_path):
+    changed = baseline.model_copy(
+        update={"student": baseline.student.model_copy(update={"refinement": "original"})}
+    )
+    run = train(changed, small_data, tmp_path / "run")
+    assert zoo.load(run.model_file).refinement == "original"
+    plain = train(baseline, small_data, tmp_path / "plain")
+    assert not equal(tensors(run), tensors(plain))  # other gradients from the first step on
+    other = load_recipe(
+        "nano-baseline",
+        ["student.model=conditional-detr-nano", "student.weights=random", "student.refinement=original"],
+    )
+    with pytest.raises(UsageError, match=r"student\.refinement is a setting of RT-DETR, not of conditional"):
+        train(other, small_data, tmp_path / "other")
