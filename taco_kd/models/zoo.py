@@ -113,7 +113,7 @@ def locate(word: str, *, model: str | None = None, wanted_by: str = "--weights")
     elif word == "published":
         sources.locate_published(_entry_for(word, model), wanted_by=wanted_by)
     else:
-        sources.locate(word, wanted_by=wanted_by)
+        sources.locate(word, families=MODEL_TYPES, wanted_by=wanted_by)
 
 
 def _entry_for(word: str, model: str | None) -> ModelEntry:
