@@ -93,6 +93,7 @@ class Distiller(nn.Module):
         elif self.needs_predictions:
             _check_pairing(config, student, teacher)
             self.classes = class_map(config, student.class_names, teacher.class_names)
+        self._class_names = (student.class_names, teacher.class_names)
         self.feature_loss = (
             FeatureMSE(student.features_spec, teacher.features_spec) if config.features != "off" else None
         )
@@ -100,6 +101,10 @@ class Distiller(nn.Module):
     @property
     def teacher(self) -> Detector | FeatureModel:
         return self._teacher[0]
+
+    def class_pairs(self) -> dict[str, str]:
+        """Which student class learns from which teacher classes, by name; for the record."""
+        return dict(self.classes.names(*self._class_names))
 
     @property
     def with_features(self) -> bool:

@@ -10,23 +10,15 @@ from typing import Any
 from torch import Tensor
 
 from taco_kd.errors import DataError, MissingResourceError, UsageError, one_of
-from taco_kd.files import read_json, sha256_file
+from taco_kd.files import read_json, sha256_file, sha256_json
 from taco_kd.models.detector import IDENTITY_MEAN, IDENTITY_STD, IMAGENET_MEAN, IMAGENET_STD
-from taco_kd.models.hub import INDEX, PICKLE, WHOLE
+from taco_kd.models.hub import INDEX, PICKLE, WHOLE, shards
 from taco_kd.models.stored import Blueprint, Stored
 from taco_kd.models.weight_files import read_pytorch, read_safetensors, read_shards
 
 Three = tuple[float, float, float]
 
-NORMALISED = (
-    "conditional_detr",
-    "dab-detr",
-    "deformable_detr",
-    "detr",
-    "dinov3_convnext",
-    "dinov3_vit",
-    "table-transformer",
-)
+NORMALISED = ("conditional_detr", "dab-detr", "deformable_detr", "detr", "dinov3_convnext", "dinov3_vit")
 """model types that were trained on ImageNet-normalised images, for folders that do not say"""
 
 _NOT_ARCHITECTURE = (
@@ -76,7 +68,7 @@ def read_hf_folder(
         mean,
         std,
     )
-    origin = {"path": str(path.resolve()), "file": file.name, "sha256": sha256_file(file)}
+    origin = {"path": str(path.resolve()), "file": file.name, "sha256": _hash(file)}
     return Stored(
         label or str(path),
         f"transformers folder ({model_type})",
@@ -92,6 +84,13 @@ def _on_timm(config: Mapping[str, Any]) -> str:
     backbone = config.get("backbone_config")
     kind = backbone.get("model_type") if isinstance(backbone, dict) else None
     return f"{config['model_type']}/{kind}"
+
+
+def _hash(file: Path) -> str:
+    """Of the weights file; of shards, of the list of their hashes."""
+    if file.name != INDEX:
+        return sha256_file(file)
+    return sha256_json({name: sha256_file(file.parent / name) for name in shards(file)})
 
 
 def _weights(path: Path) -> tuple[dict[str, Tensor], Path]:

@@ -128,7 +128,12 @@ def fetch(name: HubName, *, wanted_by: str = "--weights") -> Snapshot:
             _advice(name, "is not on this machine and HF_HUB_OFFLINE is set", wanted_by)
         )
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+    )
 
     try:
         with _quiet():
@@ -145,8 +150,10 @@ def fetch(name: HubName, *, wanted_by: str = "--weights") -> Snapshot:
         ) from None
     except RepositoryNotFoundError:
         raise MissingResourceError(
-            f"{name}: no such folder or file here, and the hub has no such repository"
+            f"{name}: no such folder or file here, and the hub has no such repository (or it is private)"
         ) from None
+    except HFValidationError:
+        raise UsageError(f"{name}: no such folder or file here, and no name of a hub repository") from None
     except HfHubHTTPError as error:
         reason = f"the hub answered {getattr(error.response, 'status_code', 'with an error')}"
         raise MissingResourceError(_advice(name, f"cannot be fetched: {reason}", wanted_by)) from None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from taco_kd.classes.spaces import SPACES, space, space_or_file
 from taco_kd.models import zoo
-from taco_kd.models.load_report import LoadReport
+from taco_kd.models.detector import Detector
 from taco_kd.models.loading import load_into
 from taco_kd.models.naming import change_prefix
 from taco_kd.models.original_names import recognise
 from taco_kd.models.stored import Stored
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", ".anchors", ".valid_mask")
 """ends of the names of buffers that are no parameters"""
 
 
@@ -38,23 +39,32 @@ def inspect(
         "format": _format(stored, strip_prefix),
         "origin": dict(stored.origin),
         "tensors": len(stored.state),
-        "parameters": sum(v.numel() for k, v in stored.state.items() if not k.endswith(STATISTICS)),
+        "parameters": sum(v.numel() for k, v in stored.state.items() if not k.endswith(NO_PARAMETERS)),
         "classes": list(names) if names is not None else None,
         "label_space": next((s for s in SPACES if names == space(s)), None),
         "remarks": list(stored.remarks),
         "keys": {key: list(value.shape) for key, value in stored.state.items()},
     }
-    if stored.blueprint is not None:
-        blueprint = stored.blueprint
+    own = _described(stored, names or space("coco-80"))
+    if own is not None:
         found |= {
-            "model": blueprint.model_name,
-            "family": blueprint.family,
-            "image_size": blueprint.image_size,
-            "mean": list(blueprint.mean),
-            "std": list(blueprint.std),
+            "model": own.model_name,
+            "family": own.family,
+            "image_size": own.image_size,
+            "mean": own.mean.flatten().tolist(),
+            "std": own.std.flatten().tolist(),
         }
-    report = _trial(stored, model, names, strip_prefix, add_prefix)
-    if report is not None:
+    target = own if model is None else _wanted(model, names or space("coco-80"))
+    if target is not None:
+        report = load_into(
+            target,
+            stored,
+            source_classes=names,
+            strip_prefix=strip_prefix,
+            add_prefix=add_prefix,
+            allow_partial=True,
+        )
+        report.remarks = [remark for remark in report.remarks if "--allow-partial" not in remark]
         found |= {"load": asdict(report), "load_line": report.line(), "load_hint": report.hint}
         found["loads"] = report.enough
     return found
@@ -65,24 +75,15 @@ def _format(stored: Stored, strip_prefix: str) -> str:
     return f"{stored.kind}, {original.words}" if original is not None else stored.kind
 
 
-def _trial(
-    stored: Stored, model: str | None, names: tuple[str, ...] | None, strip_prefix: str, add_prefix: str
-) -> LoadReport | None:
-    """The report of loading into a network that is thrown away; None where no model is known."""
-    if model is not None and not zoo.is_source(model):
-        target = zoo.find(model).build(names or space("coco-80"))
-    elif model is not None or stored.blueprint is not None:
-        source = stored if model is None else zoo.read(model, wanted_by="--model")
-        target = zoo.rebuilt(source, names or space("coco-80"))
-    else:
-        return None
-    report = load_into(
-        target,
-        stored,
-        source_classes=names,
-        strip_prefix=strip_prefix,
-        add_prefix=add_prefix,
-        allow_partial=True,
-    )
-    report.remarks = [remark for remark in report.remarks if "--allow-partial" not in remark]
-    return report
+def _described(stored: Stored, names: Sequence[str]) -> Detector | None:
+    """The network that the source says it holds, untrained; None where it does not say."""
+    if stored.blueprint is not None:
+        return zoo.rebuilt(stored, names)
+    named = stored.origin.get("model")  # files from before 0.2 name a model of the table and nothing more
+    return zoo.MODELS[named].build(names) if named in zoo.MODELS else None
+
+
+def _wanted(model: str, names: Sequence[str]) -> Detector:
+    if zoo.is_source(model):
+        return zoo.rebuilt(zoo.read(model, wanted_by="--model"), names)
+    return zoo.find(model).build(names)

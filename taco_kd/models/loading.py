@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from taco_kd.classes.spaces import partners
-from taco_kd.errors import MissingResourceError
+from taco_kd.errors import MissingResourceError, UsageError
 from taco_kd.models.detector import Detector, ImageModel
 from taco_kd.models.load_report import MIN_MATCHED, LoadReport
 from taco_kd.models.naming import change_prefix, prefix_hint, translate
@@ -34,6 +34,7 @@ def load_into(
     Raises:
         MissingResourceError: less than 90 % of the model's values were filled (class layers apart), unless
             ``allow_partial``: training from weights that never arrived is how a comparison goes wrong unseen.
+        UsageError: ``source_classes`` are not as many as the rows of the source's head.
     """
     state, report = _named(model, stored, strip_prefix, add_prefix)
     report.remarks += model.adapt_to(state)
@@ -41,6 +42,7 @@ def load_into(
     rows = partners(model.class_names, classes or ())
     filled = values = 0
     heads_without_names = 0
+    unfit: set[int] = set()
     own = model.network.state_dict()
     for key in filter(_is_auxiliary, own):  # batches seen: of no weight, but part of what was saved
         if key in state:
@@ -61,6 +63,7 @@ def load_into(
                 report.by_class.append(key)
                 report.matched.append(key)
                 continue
+            unfit.add(found.shape[0])
         values += target.numel()
         if found is None:
             report.missing.append(key)
@@ -73,6 +76,12 @@ def load_into(
     if report.by_class:
         report.rows_by_name = [model.class_names[i] for i in rows]
         report.rows_at_random = [n for i, n in enumerate(model.class_names) if i not in rows]
+    if unfit and not report.by_class and stored.classes is None:
+        rows_of_head = " or ".join(str(count) for count in sorted(unfit))
+        raise UsageError(
+            f"{stored.label}: its head has {rows_of_head} rows, and {len(classes or ())} "
+            "classes were named for it (--weights-classes, --teacher-classes)"
+        )
     if heads_without_names:
         report.rows_at_random = list(model.class_names)
         report.remarks.append(

@@ -40,14 +40,16 @@ def read(word: str, *, families: Mapping[str, str], wanted_by: str = "--weights"
     found = _place(word, wanted_by)
     if isinstance(found, hub.HubName):
         return read_hub(found, families=families, wanted_by=wanted_by)
-    return _read_folder(found, families) if found.is_dir() else _read_file(found)
+    return _reader(found, families)(found)
 
 
-def locate(word: str, *, wanted_by: str = "--weights") -> None:
+def locate(word: str, *, families: Mapping[str, str], wanted_by: str = "--weights") -> None:
     """Make sure that ``read`` will find something here, without reading it; raises as ``read`` does."""
     found = _place(word, wanted_by)
     if isinstance(found, hub.HubName):
         hub.fetch(found, wanted_by=wanted_by)
+    else:
+        _reader(found, families)
 
 
 def _place(word: str, wanted_by: str) -> Path | hub.HubName:
@@ -60,14 +62,16 @@ def _place(word: str, wanted_by: str) -> Path | hub.HubName:
     return name
 
 
-def read_published(entry: ModelEntry | FeatureEntry, *, families: Mapping[str, str]) -> Stored:
+def read_published(
+    entry: ModelEntry | FeatureEntry, *, families: Mapping[str, str], wanted_by: str = "--weights"
+) -> Stored:
     """Weights that somebody published for this model, from the cache or the hub.
 
     Raises:
         UsageError: nobody published any.
         MissingResourceError: they are not on this machine, nor to be had.
     """
-    return read_hub(_published(entry), families=families)
+    return read_hub(_published(entry), families=families, wanted_by=wanted_by)
 
 
 def locate_published(entry: ModelEntry | FeatureEntry, *, wanted_by: str = "--weights") -> hub.Snapshot:
@@ -178,26 +182,32 @@ READERS: dict[str, Reader] = {
 """which function reads a file, by its suffix"""
 
 
-def _read_folder(path: Path, families: Mapping[str, str]) -> Stored:
+def _reader(path: Path, families: Mapping[str, str]) -> Reader:
+    """What reads this file or folder.
+
+    Raises:
+        DataError: nothing does.
+    """
+    if path.is_file():
+        if path.name == hub.INDEX:
+            return _read_index
+        if path.suffix not in READERS:
+            raise DataError(f"{path}: weights are read from {', '.join(READERS)} files and folders")
+        return READERS[path.suffix]
     run = RunDir(path)
     if run.record_file.is_file():
         if not run.model_file.is_file():
             raise DataError(f"{path}: this run is not finished; go on: taco-kd train --resume {path}")
-        return read_safetensors_file(run.model_file)
+        return lambda folder: read_safetensors_file(RunDir(folder).model_file)
     if is_hf_folder(path):
-        return read_hf_folder(path, families)
+        return lambda folder: read_hf_folder(folder, families)
     if (path / hub.INDEX).is_file():
-        return Stored(str(path), "safetensors shards", read_shards(path / hub.INDEX))
+        return lambda folder: _read_index(folder / hub.INDEX)
     raise DataError(
         f"{path}: holds no weights: not a run folder (no run.json) and not a transformers folder "
         "(no config.json)"
     )
 
 
-def _read_file(path: Path) -> Stored:
-    if path.name == hub.INDEX:
-        return Stored(str(path), "safetensors shards", read_shards(path))
-    reader = READERS.get(path.suffix)
-    if reader is None:
-        raise DataError(f"{path}: weights are read from {', '.join(READERS)} files and folders")
-    return reader(path)
+def _read_index(index: Path) -> Stored:
+    return Stored(str(index), "safetensors shards", read_shards(index), origin={"path": str(index.resolve())})

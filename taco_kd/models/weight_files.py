@@ -5,7 +5,9 @@ A file of PyTorch's is unpickled with ``weights_only=True``: a pickle can hold a
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,10 @@ def read_pytorch(path: Path) -> tuple[dict[str, Tensor], str]:
     """
     _check(path)
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        # argparse.Namespace holds the flags of many training programs, and can do nothing
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # about old pickles, which we refuse or read either way
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if describe_bytes(path):
             raise DataError(f"{path}: not a PyTorch file: it is {describe_bytes(path)}") from None

@@ -108,7 +108,7 @@ def read(word: str, *, model: str | None = None, wanted_by: str = "--weights") -
     if word == "packaged":
         return sources.read_packaged(_entry_for(word, model))
     if word == "published":
-        return sources.read_published(_entry_for(word, model), families=MODEL_TYPES)
+        return sources.read_published(_entry_for(word, model), families=MODEL_TYPES, wanted_by=wanted_by)
     return sources.read(word, families=MODEL_TYPES, wanted_by=wanted_by)
 
 
@@ -117,9 +117,9 @@ def locate(word: str, *, model: str | None = None, wanted_by: str = "--weights")
     if word == "packaged":
         packaged_file(_entry_for(word, model))
     elif word == "published":
-        sources.locate_published(_entry_for(word, model))
+        sources.locate_published(_entry_for(word, model), wanted_by=wanted_by)
     else:
-        sources.locate(word, wanted_by=wanted_by)
+        sources.locate(word, families=MODEL_TYPES, wanted_by=wanted_by)
 
 
 def _entry_for(word: str, model: str | None) -> ModelEntry:

@@ -102,6 +102,11 @@ def _build(
         raise UsageError(f"recipe {recipe.name}: [teacher] and [distill] go together; one of them is missing")
     for report in reports:
         notice(report.line())
+    if distiller is not None and distiller.needs_predictions:
+        notice(
+            f"Classes: {len(distiller.classes.student)} of the student's {len(student.class_names)} have a "
+            f"partner among the teacher's {len(distiller.teacher.class_names)}."
+        )
     student.to(device)
     dataset = DetectionDataset(data, "train", student.image_size)
     if len(dataset) == 0:
@@ -130,6 +135,7 @@ def _record(
             "image_size": data.record()["image_size"],
         },
         "class_names": list(data.class_names),
+        "class_pairs": None if state.distiller is None else state.distiller.class_pairs(),
         "init_hash": weights_hash(state.student.network),
         "teacher_hash": None if state.distiller is None else weights_hash(state.distiller.teacher.network),
         "loads": [asdict(report) for report in reports],

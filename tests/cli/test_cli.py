@@ -85,7 +85,7 @@ def test_every_help_has_an_example(command):
             2,
             "--teacher nobody: not conditional-detr, no model of the list, and no such folder",
         ),
-        (["distill", "--recipe", "paper"], 4, "recipe paper needs a trained conditional-detr-r50"),
+        (["distill", "--recipe", "paper"], 4, "PekingU/rtdetr_v2_r50vd"),
         (["distill", "--teacher", "."], 3, "not a run folder"),
         (["prepare", "--source", "zip"], 2, "source = 'zip'"),
         (["prepare", "--size", "7"], 2, "size = 7"),

@@ -1,5 +1,6 @@
 """One trained network in every accepted format: saved, read back, and equal in what it finds."""
 
+import argparse
 import json
 
 import pytest
@@ -14,8 +15,10 @@ from taco_kd.models.original_names import recognise
 from taco_kd.models.stored import Stored
 from taco_kd.models.weight_files import read_safetensors
 from taco_kd.models.weights import save_model, weights_hash
+from tests.conformance.cases import CASES
 
 NANO = "rtdetr-nano"
+HF_CASES = ("rtdetr", "rtdetrv1", "conditional-detr", "detr", "deformable-detr", "dab-detr", "d-fine")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,7 @@ def original_ema(model, folder):
     average = original_rtdetr(model.network)
     raw = {k: torch.zeros_like(v) for k, v in average.items()}
     values = {"last_epoch": 71, "model": raw, "ema": {"module": average, "updates": 7}, "optimizer": {}}
+    values["args"] = argparse.Namespace(lr=1e-4, config="rtdetrv2.yml")
     torch.save(values, folder / "ema.pth")
     return folder / "ema.pth"
 
@@ -156,7 +160,7 @@ def test_the_authors_conditional_detr_on_a_torchvision_resnet():
     """Small, but with the names of the full one: timm's ResNet has torchvision's names."""
     names = ("can", "cup", "film")
     architecture = {
-        **conditional_detr.build_r50(names).architecture(),
+        **zoo.find("conditional-detr-r50").build(names).architecture(),
         "encoder_layers": 2,
         "decoder_layers": 2,
         "encoder_ffn_dim": 64,
@@ -221,3 +225,19 @@ def test_size_and_normalisation_come_from_the_image_processor(trained, tmp_path)
     assert std == pytest.approx([1 / 255] * 3)
     processor.unlink()
     assert zoo.load(folder).image_size == 640
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.name in HF_CASES], ids=lambda case: case.name)
+def test_every_transformers_family_comes_back_from_its_folder(case, tmp_path):
+    names = ("can", "cup", "film")
+    torch.manual_seed(2)
+    model = case.build(names).eval()
+    again = zoo.load(save_hf(model, tmp_path / "folder"))
+    assert (again.family, again.class_names) == (model.family, names)
+    assert weights_hash(again.network) == weights_hash(model.network)
+    assert [f.name for f in again.features_spec] == [f.name for f in model.features_spec]
+    images = torch.rand(1, 3, 128, 128)
+    again.mean.copy_(model.mean)
+    again.std.copy_(model.std)
+    with torch.no_grad():
+        assert torch.equal(again(images).logits, model(images).logits)

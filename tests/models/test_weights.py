@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from taco_kd.classes.spaces import space
 from taco_kd.errors import DataError, MissingResourceError, UsageError
 from taco_kd.models import conditional_detr, rtdetr, zoo
 from taco_kd.models.loading import load_into
@@ -107,6 +108,8 @@ def test_weights_that_do_not_name_their_classes_leave_the_head_at_random(trained
     assert torch.equal(model.network.class_embed[0].weight[0], trained.network.class_embed[0].weight[2])
     assert (report.rows_by_name, report.rows_at_random) == (["film", "can"], ["shoe"])
     assert "2 classes copied (film, can), 1 at random (shoe)" in report.line()
+    with pytest.raises(UsageError, match=r"its head has 3 or 4 rows, and 80 classes were named for it"):
+        load_into(model, unnamed, source_classes=space("coco-80"))
 
 
 def test_backbone_moves_from_student_to_teacher(trained, file):
