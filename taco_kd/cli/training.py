@@ -104,7 +104,7 @@ def distill(
         Optional[str],
         typer.Option(
             help="conditional-detr (the packaged nano teacher), a model of the list, a run or transformers "
-            "folder, a .safetensors or .pth file, or a hub name. [default: the recipe's]"
+            "folder, a .safetensors, .pth, .pt or .onnx file, or a hub name. [default: the recipe's]"
         ),
     ] = None,
     data: DataOption = None,
