@@ -145,7 +145,7 @@ def test_other_families_are_counted_as_thop_counts(
 
 @pytest.mark.slow
 def test_golden_figures_of_the_student() -> None:
-    model = rtdetr.build_r50([f"class {i}" for i in range(60)])
+    model = zoo.find("rtdetr-r50").build([f"class {i}" for i in range(60)])
     cost = count(model, 640)
     assert cost.parameters == 42_850_272
     assert cost.gflops == pytest.approx(137.737, abs=5e-4)
@@ -156,7 +156,7 @@ def test_golden_figures_of_the_student() -> None:
 
 @pytest.mark.slow
 def test_golden_figures_of_the_teacher() -> None:
-    cost = count(conditional_detr.build_r50([f"class {i}" for i in range(91)]), 640)
+    cost = count(zoo.find("conditional-detr-r50").build([f"class {i}" for i in range(91)]), 640)
     assert cost.parameters == 43_418_401
     assert cost.gflops == pytest.approx(83.489, abs=5e-4)
 
