@@ -73,7 +73,7 @@ class StudentConfig(LoadConfig):
     model: str = "rtdetr-nano"
     """name in the model list, or a transformers folder, run folder or hub name"""
     weights: str = "packaged"
-    """packaged, published, random, a run or transformers folder, a .safetensors or .pth file, a hub name"""
+    """packaged, published, random, a run or transformers folder, a weights file, a hub name"""
     backbone_from: str | None = None
     """take only the backbone from these weights"""
     refinement: Literal["detached", "original"] = "detached"
@@ -84,8 +84,8 @@ class TeacherConfig(LoadConfig):
     model: str = "conditional-detr-nano"
     """name in the model list, or a transformers folder, run folder or hub name"""
     weights: str = "packaged"
-    """packaged, published, a run or transformers folder, a .safetensors or .pth file, a hub name; random for
-    a feature teacher"""
+    """packaged, published, a run or transformers folder, a weights file, a hub name; random for a feature
+    teacher"""
 
 
 class TrainConfig(Settings):

@@ -10,8 +10,8 @@ import typer
 Weights = Annotated[
     Optional[str],
     typer.Option(
-        help="Initial weights: packaged, published, random, a run or transformers folder, a .safetensors or "
-        ".pth file, or a hub name (OWNER/REPO@REVISION)."
+        help="Initial weights: packaged, published, random, a run or transformers folder, a .safetensors, "
+        ".pth, .pt or .onnx file, or a hub name (OWNER/REPO@REVISION)."
     ),
 ]
 BackboneFrom = Annotated[

@@ -104,7 +104,7 @@ def distill(
         Optional[str],
         typer.Option(
             help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a model of the "
-            "list, a run or transformers folder, a .safetensors or .pth file, or a hub name. "
+            "list, a run or transformers folder, a .safetensors, .pth, .pt or .onnx file, or a hub name. "
             "[default: the recipe's]"
         ),
     ] = None,

@@ -123,7 +123,7 @@ def packaged_file(entry: ModelEntry) -> Path:
         published = ", published" if entry.published else ""
         raise UsageError(
             f"{entry.name} has no packaged weights; set its weights to random{published}, a run folder, "
-            "a transformers folder, a .safetensors or .pth file, or a hub name"
+            "a transformers folder, a .safetensors, .pth, .pt or .onnx file, or a hub name"
         )
     return Path(str(resources.files("taco_kd") / "assets" / entry.packaged))
 
