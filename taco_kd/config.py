@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -165,18 +165,23 @@ def validate(kind: type[S], values: Mapping[str, Any], *, where: str) -> S:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelled key is often why another one is missing, so it is told first.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             valid = ", ".join(sorted(_fields_beside(kind, first["loc"])))
             raise UsageError(f"{where}: unknown setting {key!r}; valid here: {valid}") from None
+        if first["type"] == "missing":
+            raise UsageError(f"{where}: {key} is missing") from None
         raise UsageError(f"{where}: {key} = {first['input']!r}: {first['msg'].lower()}") from None
 
 
 def _fields_beside(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     for part in location[:-1]:
-        annotation: Any = kind.model_fields[str(part)].annotation
-        options = [annotation, *getattr(annotation, "__args__", ())]
+        if isinstance(part, int):
+            continue  # the place in a list
+        annotation: Any = kind.model_fields[part].annotation
+        options = [*get_args(annotation), annotation]
         kind = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
     return list(kind.model_fields)
 

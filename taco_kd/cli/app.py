@@ -9,7 +9,19 @@ from collections.abc import Callable
 import typer
 
 import taco_kd
-from taco_kd.cli import autolabel, bench, compare, data, demo, doctor, listing, page, training, validation
+from taco_kd.cli import (
+    autolabel,
+    bench,
+    compare,
+    data,
+    demo,
+    doctor,
+    listing,
+    page,
+    study,
+    training,
+    validation,
+)
 from taco_kd.errors import InterruptedRunError, TacoKDError
 
 app = typer.Typer(
@@ -31,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "bench": bench.bench,
     "report": page.report,
+    "study": study.study,
     "autolabel-demo": autolabel.autolabel_demo,
     "list": listing.list_,
     "doctor": doctor.doctor,

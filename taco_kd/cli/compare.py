@@ -52,7 +52,7 @@ def compare(
     ] = "resized",
     split: Annotated[str, typer.Option(help="val or train; of runs.")] = "val",
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the images.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
     out: Annotated[Optional[Path], typer.Option(help="Also write the comparison to this JSON file.")] = None,
     as_json: AsJson = False,
 ) -> None:

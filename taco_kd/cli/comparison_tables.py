@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from taco_kd.cli.common import points
 
 if TYPE_CHECKING:
     from taco_kd.evaluate.comparison import Comparison, Difference
@@ -21,11 +24,11 @@ def summary_table(result: Comparison) -> Table:
     columns += ["p"] + (["p adjusted (Holm)"] if several else [])
     rows = []
     for arm in result.arms:
-        row = [f"{arm.name} ({len(arm.seeds)} seeds)" if arm.seeds else arm.name, *_cells(arm.ap, sign="")]
+        row = [f"{arm.name} ({len(arm.seeds)} seeds)" if arm.seeds else arm.name, *_cells(arm.ap, points)]
         row += [_error(arm.ap.seed_error)] if seeds else []
         rows.append([*row, *[""] * (1 + several)])
     for each in result.differences:
-        row = [f"{each.name} - {each.reference}", *_cells(each.interval, sign="+")]
+        row = [f"{each.name} - {each.reference}", *_cells(each.interval, _signed)]
         row += [_error(each.interval.seed_error)] if seeds else []
         row.append(_p(each.p_value))
         rows.append(row + ([_p(each.p_adjusted or each.p_value)] if several else []))
@@ -37,8 +40,8 @@ def plan_table(plan: Plan) -> Table:
     columns = ["images", f"power for {100 * plan.difference:g} points", "least difference at 80 % power"]
     rows = []
     for point in plan.curve:
-        power = _between(*(f"{100 * value:.0f}" for value in point.power)) + " %"
-        least = _between(*(f"{100 * value:.1f}" for value in reversed(point.smallest_difference)))
+        power = _between(*(f"{100 * value:.0f}" for value in sorted(point.power))) + " %"
+        least = _between(*(f"{100 * value:.1f}" for value in sorted(point.smallest_difference)))
         rows.append([f"{point.images:,}" + (" (now)" if point.images == plan.images else ""), power, least])
     return columns, rows
 
@@ -57,23 +60,27 @@ def class_table(difference: Difference) -> Table:
                 str(part.boxes),
                 f"{100 * part.reference_ap:.1f}",
                 f"{100 * part.ap:.1f}",
-                f"{100 * (part.ap - part.reference_ap):+.1f}",
-                "–" if interval is None else f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]",
+                _signed(part.ap - part.reference_ap),
+                "–" if interval is None else f"[{_signed(interval.low)}, {_signed(interval.high)}]",
                 "few boxes" if part.few else "",
             ]
         )
     return columns, rows
 
 
-def _cells(interval: Interval, *, sign: str) -> list[str]:
-    low, high = (f"{100 * value:{sign}.1f}" for value in (interval.low, interval.high))
+def _cells(interval: Interval, shown: Callable[[float], str]) -> list[str]:
     return [
-        f"{100 * interval.estimate:{sign}.1f}",
-        f"[{low}, {high}]",
+        shown(interval.estimate),
+        f"[{shown(interval.low)}, {shown(interval.high)}]",
         interval.method,
         f"{100 * interval.bias:+.2f}",
         _error(interval.standard_error),
     ]
+
+
+def _signed(value: float) -> str:
+    text = f"{100 * value:+.1f}"
+    return "0.0" if float(text) == 0 else text
 
 
 def _error(value: float | None) -> str:

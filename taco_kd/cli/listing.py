@@ -12,7 +12,9 @@ from taco_kd.cli.list_models import print_models
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes, sources, classes or tables")] = "models",
+    what: Annotated[
+        str, typer.Argument(help="models, recipes, studies, sources, classes or tables")
+    ] = "models",
     name: Annotated[
         Optional[str], typer.Argument(help="One label space or class table, to see what is in it.")
     ] = None,
@@ -28,7 +30,7 @@ def list_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The models, recipes, data sources, label spaces and tables between them that there are.
+    """The models, recipes, studies, data sources, label spaces and tables between them that there are.
 
     [bold]Examples[/bold]
 
@@ -46,6 +48,7 @@ def list_(
 
     tables = {
         "recipes": _recipes,
+        "studies": _studies,
         "sources": _sources,
         "classes": _classes,
         "tables": _class_tables,
@@ -77,6 +80,17 @@ def _recipes() -> tuple[list[str], list[list[str]]]:
     recipes = [load_recipe(name) for name in recipe_names()]
     return ["name", "student", "teacher", "about"], [
         [r.name, r.student.model, r.teacher.model if r.teacher else "–", r.description] for r in recipes
+    ]
+
+
+def _studies() -> tuple[list[str], list[list[str]]]:
+    from taco_kd.study.cells import expand
+    from taco_kd.study.config import load_study, study_names
+
+    studies = [load_study(name) for name in study_names()]
+    return ["name", "arms", "cells", "about"], [
+        [s.name, ", ".join(arm.name for arm in s.arms), str(len(expand(s, Path()))), s.description]
+        for s in studies
     ]
 
 

@@ -27,8 +27,8 @@ def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Run folders; .safetensors of ours; Ultralytics .onnx or .pt; transformers folders or names "
-            "in the local Hugging Face cache; COCO results (.json).",
+            help="Run folders; .safetensors of ours; Ultralytics .onnx or .pt; transformers folders or hub "
+            "names (OWNER/REPO); COCO results (.json).",
             metavar="MODEL...",
         ),
     ],
@@ -66,7 +66,8 @@ def evaluate(
         bool, typer.Option("--drop-duplicates", help="Leave repeated rows of results files out.")
     ] = False,
     trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Load .pt files, which can run any code.")
+        bool,
+        typer.Option("--trust-pickle", help="Let Ultralytics load .pt files itself: they can run any code."),
     ] = False,
     overwrite: Overwrite = False,
     device: Device = "auto",

@@ -19,6 +19,7 @@ from taco_kd.distill import pairing
 from taco_kd.distill.losses import boxes as box_losses
 from taco_kd.distill.losses import classes as class_losses
 from taco_kd.distill.losses.features import FeatureMSE
+from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector
 from taco_kd.types import DetectorOutput
 
@@ -45,6 +46,24 @@ def class_map(config: DistillConfig, student: Sequence[str], teacher: Sequence[s
     return ClassMap.between(student, teacher, table)
 
 
+def _check_pairing(config: DistillConfig, student: Detector, teacher: Detector) -> None:
+    """UsageError where query i of one model cannot mean anything to query i of the other."""
+    if config.pairing != "index":
+        return
+    if student.dense and teacher.dense and student.image_size != teacher.image_size:
+        raise UsageError(
+            f"distill.pairing=index pairs place i with place i, and at {student.image_size} px "
+            f"{student.model_name} has others than {teacher.model_name} at {teacher.image_size} px; "
+            "use --set distill.pairing=hungarian, or one size"
+        )
+    if student.dense != teacher.dense:
+        dense, other = (student, teacher) if student.dense else (teacher, student)
+        raise UsageError(
+            f"distill.pairing=index pairs query i with query i, but a query of {dense.model_name} is a place "
+            f"in the image and one of {other.model_name} is not; use --set distill.pairing=hungarian"
+        )
+
+
 class Distiller(nn.Module):
     """A frozen teacher and the losses that compare a student with it. Owns the projections (trained).
 
@@ -52,6 +71,9 @@ class Distiller(nn.Module):
         config: which losses, their weights, the pairing.
         student: only its class names and feature levels are read here.
         teacher: put into eval mode and frozen.
+
+    Raises:
+        UsageError: these two models cannot be paired as the settings say, or share no class.
     """
 
     def __init__(self, config: DistillConfig, student: Detector, teacher: Detector) -> None:
@@ -62,6 +84,7 @@ class Distiller(nn.Module):
         self.needs_predictions = config.classes != "off" or config.boxes != "off"
         self.classes = ClassMap([], [])
         if self.needs_predictions:
+            _check_pairing(config, student, teacher)
             self.classes = class_map(config, student.class_names, teacher.class_names)
         self.feature_loss = (
             FeatureMSE(student.features_spec, teacher.features_spec) if config.features != "off" else None
@@ -83,6 +106,8 @@ class Distiller(nn.Module):
         if images.shape[-2:] != (side, side):
             images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         output: DetectorOutput = self.teacher(images, with_features=self.with_features)
+        if self.needs_predictions and self.config.pairing == "hungarian":
+            return self.teacher.as_queries(output)  # one-to-one needs at most one query for an object
         return output
 
     def forward(self, student: DetectorOutput, teacher: DetectorOutput) -> DistillTerms:

@@ -14,7 +14,7 @@ from taco_kd.evaluate.resampling import ArmValues, Draws, contrast
 from taco_kd.evaluate.weighted_ap import Floats
 
 MIN_IMAGES = 5
-"""A class that occurs in fewer images gets no interval: the bootstrap cannot know its spread."""
+"""What occurs in fewer images gets no interval: the bootstrap cannot know its spread."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Part:
     Attributes:
         name: of the class, or small, medium, large.
         boxes: in the ground truth that count.
-        images: with such a class; of a range of areas, all images.
+        images: with such a box.
         reference_ap: mean over seeds; None without boxes. ``ap`` is that of the other arm.
         interval: of the difference; None without boxes or with too few images.
         few: fewer than 10 boxes: mostly chance.
@@ -39,14 +39,13 @@ class Part:
     few: bool
 
 
-def sizes(
-    a: ArmValues, b: ArmValues, draws: Draws, images: int, *, paired: bool, method: Method
-) -> tuple[Part, ...]:
+def sizes(a: ArmValues, b: ArmValues, draws: Draws, *, paired: bool, method: Method) -> tuple[Part, ...]:
     """Mean AP over classes for small, medium and large boxes."""
     found = []
     for area in a.by_area:
         if area != "all":
             boxes = int(a.boxes[area].sum())
+            images = a.images_of_area[area]
             found.append(_part(area, boxes, images, a.ap(area), b.ap(area), draws, paired, method))
     return tuple(found)
 

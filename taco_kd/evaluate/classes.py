@@ -38,9 +38,9 @@ class ClassMatch:
         shown = ", ".join(names) + (f" and {more} more" if more else "")
         text = f"{name} knows {len(self.known)} of the dataset's {total} classes: {shown}"
         if self.left_out:
-            text += f"; its other {len(self.left_out)} classes are left out"
+            text += f"; left out: its other {_classes(len(self.left_out))}"
         if self.unknown:
-            text += f"; the {len(self.unknown)} classes that it does not know count as 0 in AP"
+            text += f"; counted as 0 in AP: the other {_classes(len(self.unknown))} of the dataset"
         return text
 
 
@@ -140,6 +140,10 @@ def read_class_map(path: Path) -> dict[str, str]:
 
 def _unknown(what: str, label: str, whose: str, names: Sequence[str]) -> str:
     return f"{what}: {label!r} is no class of {whose} ({_some(names)})"
+
+
+def _classes(count: int) -> str:
+    return f"{count} class{'es' * (count != 1)}"
 
 
 def _some(names: Sequence[str]) -> str:

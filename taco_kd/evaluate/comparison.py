@@ -14,12 +14,12 @@ from taco_kd.evaluate.comparable import (
     confounders_of_arms,
     predictions_of,
     require_same_evaluation,
-    require_same_truth,
 )
 from taco_kd.evaluate.comparison_record import Arm, Comparison, Difference
 from taco_kd.evaluate.intervals import Method
 from taco_kd.evaluate.pairwise import Predictions, compare_predictions
 from taco_kd.evaluate.results_file import read_results
+from taco_kd.evaluate.same_truth import require_same_truth
 from taco_kd.evaluate.truth import Areas
 from taco_kd.progress import Tick
 from taco_kd.runs import RunDir, Split

@@ -14,9 +14,11 @@ mean of three drawn with replacement takes ten values, with two thirds of the va
 Student's t instead, with their scatter as its scale, so that the margins of both levels add up as squares
 (Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27, 2008).
 
-Ends: BCa (Efron, "Better Bootstrap Confidence Intervals", JASA 82, 1987), or basic; widened by Student's t
-for few groups of images (Hesterberg, "What Teachers Should Know About the Bootstrap", American Statistician
-69, 2015).
+Ends: BCa (Efron, "Better Bootstrap Confidence Intervals", JASA 82, 1987), or basic; widened by Student's t,
+for a standard error that rests on few images is itself uncertain (Hesterberg, "What Teachers Should Know
+About the Bootstrap", American Statistician 69, 2015). Its degrees of freedom match two moments of the
+jackknife's squares (Satterthwaite, Biometrics Bulletin 2, 1946): 10 to 40 where a few images with rare
+classes decide, nearly the number of images where all count alike.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class Interval:
         jackknife_error: the jackknife's standard error over images.
         image_error: the part of ``standard_error`` that comes from the choice of images.
         seed_error: the part that comes from the choice of seeds; None with one seed an arm.
+        degrees_of_freedom: behind ``image_error``.
     """
 
     estimate: float
@@ -71,6 +74,7 @@ class Interval:
     jackknife_error: float = 0.0
     image_error: float = 0.0
     seed_error: float | None = None
+    degrees_of_freedom: float = 1e9
 
 
 def interval_of(parts: Sequence[Floats], draws: Draws, *, method: Method = "bca") -> Interval:
@@ -96,7 +100,8 @@ def interval_of(parts: Sequence[Floats], draws: Draws, *, method: Method = "bca"
     )
     image_error = float(np.sqrt((bootstrap_error**2 + jackknife_error**2) / 2)) if bootstrap_error else 0.0
     scale = image_error / _spread(resampled) if bootstrap_error else 1.0
-    wider = float(stats.t.ppf(TAILS[1], draws.groups - 1) / ndtri(TAILS[1]))
+    freedom = degrees_of_freedom(jackknife)
+    wider = float(stats.t.ppf(TAILS[1], freedom) / ndtri(TAILS[1]))
     values = estimate + wider * scale * (resampled - resampled.mean())
     seeds = [Seeds.of(part, draws) for part in parts if len(part) > 1]
     rng = np.random.default_rng([draws.seed, 1])
@@ -120,7 +125,19 @@ def interval_of(parts: Sequence[Floats], draws: Draws, *, method: Method = "bca"
         jackknife_error=jackknife_error,
         image_error=image_error,
         seed_error=float(np.sqrt(sum(each.variance for each in seeds))) if seeds else None,
+        degrees_of_freedom=freedom,
     )
+
+
+def degrees_of_freedom(jackknife: Floats) -> float:
+    """How well a jackknife of J values knows its variance: 2 V^2 / Var(V), at least 1 and at most J - 1."""
+    squares = (jackknife - jackknife.mean()) ** 2 if len(jackknife) else np.zeros(0)
+    total = float(squares.sum())
+    most = max(1.0, float(len(squares) - 1))
+    scatter = float((squares**2).sum()) - total**2 / max(1, len(squares))
+    if scatter <= 1e-12 * total**2:
+        return most
+    return min(most, max(1.0, 2 * total**2 / scatter))
 
 
 @dataclass(frozen=True)
@@ -160,7 +177,7 @@ def t_test(parts: Sequence[Floats], draws: Draws) -> float:
     """Two-sided p-value of no difference over images and seeds: where their joint margin is the estimate."""
     found = interval_of(parts, draws)
     seeds = [Seeds.of(part, draws) for part in parts if len(part) > 1]
-    components = [(found.image_error, draws.groups - 1)]
+    components = [(found.image_error, found.degrees_of_freedom)]
     components += [(float(np.sqrt(each.variance)), each.number - 1) for each in seeds]
     if found.standard_error == 0:
         return 1.0 if found.estimate == 0 else 0.0

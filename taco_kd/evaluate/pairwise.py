@@ -226,7 +226,7 @@ def _difference(
         reference=a.name,
         p_swap=p_swap,
         p_seeds=p_seeds,
-        sizes=sizes(of_a, of_b, draws, images, paired=paired, method=method),
+        sizes=sizes(of_a, of_b, draws, paired=paired, method=method),
         per_class=classes(of_a, of_b, names, draws, paired=paired, method=method),
         plan=planned,
         plan_words=None if planned is None else plan_in_words(planned),

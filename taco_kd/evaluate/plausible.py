@@ -45,7 +45,7 @@ def refuse_implausible(found: ResultColumns, truth: TruthColumns, *, where: str)
     row = int(rows.min())
     example = f"{where}: {row}: bbox = {_shown(found.boxes_xywh[row])}"
 
-    if boxes.max() <= _LARGEST_FRACTION and not np.nanmin(sizes, initial=np.inf) < _SMALLEST_SIDE:
+    if boxes.max() <= _LARGEST_FRACTION and sizes[np.isfinite(sizes)].min(initial=np.inf) >= _SMALLEST_SIDE:
         raise DataError(
             f"{example}: boxes look like fractions of the image (0..1); "
             "multiply by the image's width and height: [x, y, width, height] in pixels"

@@ -107,11 +107,13 @@ class ArmValues:
             where a row holds no box of the class.
         boxes: for each range of areas [C] boxes in the images as they are.
         images: [C] images with a box of the class, of any size.
+        images_of_area: images with a box of the area, of any class.
     """
 
     by_area: Mapping[Area, Floats]
     boxes: Mapping[Area, Ints]
     images: Ints
+    images_of_area: Mapping[Area, int]
 
     def ap(self, area: Area = "all") -> Floats:
         """[K, R] mean over classes."""
@@ -150,6 +152,10 @@ def evaluate_arm(
         by_area=by_area,
         boxes={area: matches.boxes for area, matches in first.items()},
         images=np.array([np.count_nonzero(one.boxes) for one in first["all"].classes]),
+        images_of_area={
+            area: int(np.count_nonzero(sum(one.boxes for one in matches.classes)))
+            for area, matches in first.items()
+        },
     )
 
 

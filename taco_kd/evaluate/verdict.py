@@ -126,6 +126,8 @@ def in_words(
 
 def plan_in_words(plan: Plan) -> str:
     """What a plan says, in one or two sentences."""
+    if plan.smallest_difference == 0:
+        return "The two score the same on every resample: there is no error to plan from"
     size = f"{100 * plan.difference:g} AP points"
     now = f"these {plan.images:,} images" + (f" with {plan.seeds} seeds an arm" if plan.seeds > 1 else "")
     least = (
@@ -139,9 +141,9 @@ def plan_in_words(plan: Plan) -> str:
     else:
         needed = f"{_range(few, many)} images would be needed"
     text = f"To find a true difference of {size}, {needed}; {least}"
-    if plan.seeds_needed is not None:
+    if plan.seeds_needed is not None and plan.seeds_needed > plan.seeds:
         text += f". On {plan.images:,} images, {plan.seeds_needed} seeds an arm would do"
-    elif plan.seeds > 1:
+    elif plan.seeds > 1 and plan.seeds_needed is None:
         text += f". On {plan.images:,} images no number of seeds would do"
     return text
 

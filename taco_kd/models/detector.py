@@ -115,7 +115,7 @@ class Detector(ImageModel):
         return decode(output, width=width, height=height, top_k=top_k)
 
     def as_queries(self, output: DetectorOutput) -> DetectorOutput:
-        """``output`` with at most one confident query for an object, as a DETR's is; dense families choose."""
+        """``output`` with at most one confident query for an object, as of a DETR; dense families choose."""
         return output
 
     def adapt_to(self, state: Mapping[str, Tensor]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from taco_kd.errors import DataError, MissingResourceError, UsageError
+from taco_kd.errors import DataError, UsageError
 from taco_kd.types import Detections
 
 
@@ -20,23 +20,19 @@ class HFFolderDetector:
     trained with. Nothing is downloaded, and no code from the folder is run.
 
     Args:
-        source: a folder that holds ``config.json``, weights and ``preprocessor_config.json``, or the name of
-            a model in the local Hugging Face cache.
+        folder: holds ``config.json``, weights and ``preprocessor_config.json``.
         min_score: boxes below this confidence (0..1) are not returned.
         device: where it runs.
 
     Raises:
-        MissingResourceError: the name is not in the cache.
         UsageError: it is no object detector.
         DataError: the folder is not whole, or its weights do not fit its config.
     """
 
-    def __init__(
-        self, source: Path | str, min_score: float = 0.001, *, device: torch.device | str = "cpu"
-    ) -> None:
-        self.name = Path(source).name
+    def __init__(self, folder: Path, min_score: float = 0.001, *, device: torch.device | str = "cpu") -> None:
+        self.name = folder.name
         self._min_score, self._device = min_score, torch.device(device)
-        self._model, self._processor = _load(source)
+        self._model, self._processor = _load(folder)
         self._model.to(self._device).eval()
         labels = {int(k): str(v) for k, v in self._model.config.id2label.items()}
         self._index = {key: i for i, key in enumerate(sorted(labels))}
@@ -57,27 +53,28 @@ class HFFolderDetector:
         return Detections(found["boxes"].float().cpu()[known][order], scores[known][order], class_ids[order])
 
 
-def _load(source: Path | str) -> tuple[Any, Any]:
+def _load(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
     from transformers.utils import logging as hf_logging
 
-    where = str(source)
-    verbosity = hf_logging.get_verbosity()
+    where = str(folder)
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(where, local_files_only=True)
         if hasattr(config, "use_pretrained_backbone"):
-            config.use_pretrained_backbone = (
-                False  # the weights hold the backbone; else timm looks for its own
-            )
+            config.use_pretrained_backbone = False  # the weights hold it; else timm looks for its own
         model, report = AutoModelForObjectDetection.from_pretrained(
             where, config=config, local_files_only=True, output_loading_info=True
         )
         processor = AutoImageProcessor.from_pretrained(where, local_files_only=True)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and those of its readers
-        raise _explained(source, error) from None
+        raise _explained(folder, error) from None
     finally:
         hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
     missing = sorted(report["missing_keys"])
     if missing:
         raise DataError(
@@ -87,18 +84,13 @@ def _load(source: Path | str) -> tuple[Any, Any]:
     return model, processor
 
 
-def _explained(source: Path | str, error: Exception) -> DataError | MissingResourceError | UsageError:
+def _explained(folder: Path, error: Exception) -> DataError | UsageError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if not Path(source).is_dir():
-        return MissingResourceError(
-            f"{source}: no such file or run folder, and no model of that name in this machine's Hugging Face "
-            f"cache; download it where there is a network (hf download {source}), or give its folder"
-        )
     if isinstance(error, ValueError) and "Unrecognized configuration class" in str(error):
-        return UsageError(f"{source}: is no object detector that transformers knows ({reason[:80]}...)")
-    if not (Path(source) / "preprocessor_config.json").is_file():
+        return UsageError(f"{folder}: is no object detector that transformers knows ({reason[:80]}...)")
+    if not (folder / "preprocessor_config.json").is_file():
         return DataError(
-            f"{source}: has no preprocessor_config.json; save its image processor into the folder too: "
+            f"{folder}: has no preprocessor_config.json; save its image processor into the folder too: "
             "processor.save_pretrained(folder)"
         )
-    return DataError(f"{source}: transformers cannot load this detector ({reason})")
+    return DataError(f"{folder}: transformers cannot load this detector ({reason})")

@@ -205,9 +205,8 @@ def _is_transport(error: Exception) -> bool:
     """Whether an error came from the network and not from a fault of ours."""
     if isinstance(error, OSError):
         return True
-    return any(
-        kind.__module__.split(".")[0] in ("httpx", "httpcore", "requests") for kind in type(error).__mro__
-    )
+    transports = ("httpx", "httpcore", "requests")  # huggingface_hub 1.x has an httpx2 of its own
+    return any(kind.__module__.startswith(transports) for kind in type(error).__mro__)
 
 
 @contextmanager

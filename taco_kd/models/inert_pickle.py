@@ -9,6 +9,7 @@ cannot act: the file's own description of it is never evaluated.
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -98,14 +99,16 @@ def _load_inert(path: Path) -> Any:
     except (pickle.UnpicklingError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path}: cannot be read without running code that it brings along ({_reason(error)}); "
-            "export it with 'yolo export format=onnx'"
+            "save its state_dict() as .safetensors where you trust it"
         ) from None
 
 
 def _reason(error: Exception) -> str:
-    for line in str(error).splitlines():
-        if "WeightsUnpickler error:" in line:
-            return line.partition("WeightsUnpickler error:")[2].strip()
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    if named:
+        return f"it calls {named[1]}"
+    if "WeightsUnpickler error:" in str(error):
+        return str(error).partition("WeightsUnpickler error:")[2].strip().splitlines()[0]
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

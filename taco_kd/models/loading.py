@@ -41,7 +41,11 @@ def load_into(
     rows = partners(model.class_names, classes or ())
     filled = values = 0
     heads_without_names = 0
-    groups = _tied(model.network.state_dict())
+    own = model.network.state_dict()
+    for key in filter(_is_auxiliary, own):  # batches seen: of no weight, but part of what was saved
+        if key in state:
+            own[key].copy_(state[key])
+    groups = _tied(own)
     known = {key for names, _ in groups for key in names}
     report.unexpected = [k for k in state if k not in known and not _is_auxiliary(k)]
     for names, target in groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,8 +15,11 @@ IOU = 0.7
 """Of two boxes of one class that overlap by more than this, the less certain one is dropped."""
 MIN_SCORE = 0.001
 """Candidates below this confidence are not looked at. Both values are those Ultralytics evaluates with."""
+MIN_LOGIT = math.log(MIN_SCORE / (1 - MIN_SCORE))
 MAX_CANDIDATES = 30_000
 """(box, class) pairs of one image that are looked at, the best first."""
+NOTHING = -20.0
+"""Logit of a query that sees nothing: a score of 2e-9."""
 
 
 @torch.no_grad()
@@ -31,9 +35,10 @@ def suppressed(output: DetectorOutput, top_k: int) -> Iterator[tuple[Tensor, Ten
         Anchors [N], classes [N] and scores [N] of one image after the other, best first.
     """
     for logits, boxes_cxcywh in zip(output.logits.float(), output.boxes_cxcywh.float(), strict=True):
-        scores = logits.sigmoid()
-        anchors, classes = torch.nonzero(scores > MIN_SCORE, as_tuple=True)
-        found = scores[anchors, classes]
+        places = torch.nonzero(logits.amax(-1) > MIN_LOGIT).flatten()  # few, so the rest works on few
+        scores = logits[places].sigmoid()
+        rows, classes = torch.nonzero(scores > MIN_SCORE, as_tuple=True)
+        anchors, found = places[rows], scores[rows, classes]
         if len(found) > MAX_CANDIDATES:
             found, best = found.topk(MAX_CANDIDATES)
             anchors, classes = anchors[best], classes[best]
@@ -75,7 +80,3 @@ def one_per_object(output: DetectorOutput, top_k: int = 300) -> DetectorOutput:
         logits[image, : len(anchors)] = output.logits[image, anchors]
         boxes[image, : len(anchors)] = output.boxes_cxcywh[image, anchors]
     return DetectorOutput(logits, boxes, output.features, output.losses)
-
-
-NOTHING = -20.0
-"""Logit of a query that sees nothing: a score of 2e-9."""

@@ -7,19 +7,21 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from taco_kd.errors import DataError, one_of
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.hf import sum_by_prefix
 from taco_kd.models.ultralytics_forward import captured, ultralytics_targets
-from taco_kd.models.ultralytics_quiet import quiet_ultralytics
+from taco_kd.models.ultralytics_quiet import LICENCE, quiet_ultralytics
 from taco_kd.types import DetectorOutput, FeatureSpec, Targets
 
-BACKBONES = {"l": (9, (3, 7, 9)), "x": (13, (4, 10, 13))}
+BACKBONES = {"nano": (9, (3, 7, 9)), "l": (9, (3, 7, 9)), "x": (13, (4, 10, 13))}
 """By size: index of the last layer of the backbone, and of those whose outputs are C3, C4 and C5."""
-CHANNELS = (512, 1024, 2048)
+CHANNELS = {"nano": (64, 128, 256), "l": (512, 1024, 2048), "x": (512, 1024, 2048)}
+NANO_DECODER = (48, 60, 4, 3, 3, 96)
+"""Of ``nano``: width, queries, points of a head and level, heads, layers, width of the MLP."""
 
 
 def build_network(size: str, classes: int) -> Any:
@@ -30,10 +32,28 @@ def build_network(size: str, classes: int) -> Any:
         from ultralytics.nn.tasks import RTDETRDetectionModel
         from ultralytics.utils import ROOT, YAML
 
-    layers = YAML.load(ROOT / "cfg" / "models" / "rt-detr" / f"rtdetr-{size}.yaml")
-    network = RTDETRDetectionModel({**layers, "scale": size}, nc=classes, verbose=False)
+    full = "l" if size == "nano" else size
+    layers = YAML.load(ROOT / "cfg" / "models" / "rt-detr" / f"rtdetr-{full}.yaml")
+    if size == "nano":
+        layers = {k: _shrunk(v) if k in ("backbone", "head") else v for k, v in layers.items()}
+    network = RTDETRDetectionModel({**layers, "scale": full}, nc=classes, verbose=False)
     network.nc = classes  # its criterion asks the network for it
     return network
+
+
+def _shrunk(layers: list[list[Any]]) -> list[list[Any]]:
+    """Layers (from, repeats, module, arguments) an eighth as wide and a third as deep; our own decoder."""
+    numbers = {"HGStem": 2, "HGBlock": 2, "DWConv": 1, "Conv": 1, "RepC3": 1, "AIFI": 1}
+    smaller = []
+    for source, repeats, module, arguments in layers:
+        wide = numbers.get(module, 0)
+        narrow = [n // 8 for n in arguments[:wide]] + arguments[wide:]
+        if module == "RTDETRDecoder":
+            narrow = [*arguments, *NANO_DECODER]
+        elif module == "AIFI":
+            narrow = [*narrow[:1], 4]  # 32 channels cannot be shared among as many heads as 256
+        smaller.append([source, max(1, repeats // 3), module, narrow])
+    return smaller
 
 
 class RTDetrHGNet(Detector):
@@ -42,7 +62,7 @@ class RTDetrHGNet(Detector):
     Features are the outputs of the last three stages of the backbone.
 
     Args:
-        size: ``l`` or ``x``.
+        size: ``l``, ``x``, or our own ``nano``.
         class_names: one per logit, in order.
     """
 
@@ -51,7 +71,7 @@ class RTDetrHGNet(Detector):
 
     def __init__(self, size: str, class_names: Sequence[str], *, model_name: str, image_size: int) -> None:
         network = build_network(size, len(class_names))
-        levels = zip(("C3", "C4", "C5"), CHANNELS, (8, 16, 32), strict=True)
+        levels = zip(("C3", "C4", "C5"), CHANNELS[size], (8, 16, 32), strict=True)
         super().__init__(
             network,
             class_names=class_names,
@@ -95,6 +115,10 @@ class RTDetrHGNet(Detector):
             losses = sum_by_prefix(terms, {"loss_class": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
         return DetectorOutput(logits[-1], boxes[-1], features, losses)
 
+    def backbone(self) -> nn.Module:
+        """The last layer of the backbone; it gives C5."""
+        return self.network.model[self._last]  # type: ignore[no-any-return]
+
     def is_backbone(self, parameter_name: str) -> bool:
         place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
         return place.isdecimal() and int(place) <= self._last
@@ -108,8 +132,8 @@ def _with_first(selected: Tensor, layers: Tensor) -> Tensor:
     return torch.cat([selected[None], layers])
 
 
-def _build(class_names: Sequence[str], *, size: str) -> RTDetrHGNet:
-    return RTDetrHGNet(size, class_names, model_name=f"rtdetr-hgnetv2-{size}", image_size=640)
+def _build(class_names: Sequence[str], *, size: str, image_size: int) -> RTDetrHGNet:
+    return RTDetrHGNet(size, class_names, model_name=f"rtdetr-hgnetv2-{size}", image_size=image_size)
 
 
 def rebuild(
@@ -124,11 +148,16 @@ ENTRIES = tuple(
     ModelEntry(
         f"rtdetr-hgnetv2-{size}",
         "RT-DETR",
-        partial(_build, size=size),
-        640,
-        "HGNetv2 backbone; AGPL-3.0 through Ultralytics, which binds what you distribute or serve",
+        partial(_build, size=size, image_size=image_size),
+        image_size,
+        note,
+        licence=LICENCE,
     )
-    for size in BACKBONES
+    for size, image_size, note in (
+        ("nano", 192, "an eighth as wide as L: trains on two CPU cores"),
+        ("l", 640, "HGNetv2 backbone, through Ultralytics"),
+        ("x", 640, "HGNetv2 backbone, through Ultralytics"),
+    )
 )
 
 FAMILY = Family(RTDetrHGNet.family, ENTRIES, rebuild)

@@ -16,6 +16,9 @@ from PIL import Image
 
 from taco_kd.errors import MissingResourceError
 
+LICENCE = "AGPL-3.0"
+"""of Ultralytics, and so of what is built with it: its source must be offered to whoever gets or uses it"""
+
 
 @contextmanager
 def quiet_ultralytics() -> Iterator[None]:
@@ -23,9 +26,10 @@ def quiet_ultralytics() -> Iterator[None]:
 
     By default Ultralytics asks the network whether it is online, sends usage events, installs packages it
     misses, logs to stdout, and replaces ``PIL.Image.open`` by one that installs a plugin for unknown formats
-    and ``torch.save`` by one that tries again. ONNX Runtime, with which it runs exported files, sends telemetry
-    on Linux too since 1.31. The switches are environment variables, read once at import: use this before
-    anything else imports the two. It still writes its settings file, to ``YOLO_CONFIG_DIR`` if that is set.
+    and ``torch.save`` by one that tries again. ONNX Runtime, with which it runs exported files, sends
+    telemetry on Linux too since 1.31. The switches are environment variables, read once at import: use this
+    before anything else imports the two. Ultralytics still writes its settings file, below ``~/.config`` or
+    in ``YOLO_CONFIG_DIR``.
 
     Raises:
         MissingResourceError: Ultralytics is not installed.

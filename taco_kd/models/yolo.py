@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import box_convert
 
+from taco_kd.errors import DataError
 from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.nms import decode_dense, one_per_object
 from taco_kd.models.ultralytics_forward import captured, ultralytics_targets
+from taco_kd.models.ultralytics_quiet import LICENCE
 from taco_kd.models.yolo_network import (
     BACKBONES,
     YoloShape,
@@ -25,14 +27,12 @@ from taco_kd.models.yolo_network import (
 )
 from taco_kd.types import Detections, DetectorOutput, FeatureSpec, Targets
 
-LICENCE = "AGPL-3.0 through Ultralytics, which binds what you distribute or serve"
-
 
 class Yolo(Detector):
     """A YOLO detector; its weights take RGB in 0..1 without mean and std, at sides that 32 divides.
 
-    One query is one cell of the three output grids, fine to coarse and row by row: 8400 at 640 px. Features are
-    the outputs of the backbone, before the neck: C3 and C4 after their C3k2 or C2f block, C5 after SPPF
+    One query is one cell of the three output grids, fine to coarse and row by row: 8400 at 640 px. Features
+    are the outputs of the backbone, before the neck: C3 and C4 after their C3k2 or C2f block, C5 after SPPF
     (YOLOv8) or C2PSA (YOLO11).
 
     Args:
@@ -115,9 +115,16 @@ class Yolo(Detector):
         if width != own:
             words.append(f"class branch made {width} channels wide, as in the source ({own} otherwise)")
         if words or shape.fused != self.shape.fused:
-            self.network = build_network(shape, len(self.class_names))
+            try:
+                self.network = build_network(shape, len(self.class_names))
+            except DataError:  # of another scale: the report of the load will say what does not fit
+                return []
             self.shape = shape
         return words
+
+    def backbone(self) -> nn.Module:
+        """The last layer of the backbone; it gives C5."""
+        return self.network.model[self._last]  # type: ignore[no-any-return]
 
     def is_backbone(self, parameter_name: str) -> bool:
         place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
@@ -156,7 +163,8 @@ def _entry(name: str, base: str, scale: str, image_size: int, note: str) -> Mode
         {"yolo11": "YOLO11", "yolov8": "YOLOv8"}[base],
         partial(_build, base=base, scale=scale, name=name, image_size=image_size),
         image_size,
-        f"{note}; {LICENCE}",
+        note,
+        licence=LICENCE,
     )
 
 

@@ -30,6 +30,9 @@ from taco_kd.report.page import own_text
 MATRIX_CLASSES = 20
 """Classes in the confusion matrix, at most: those with most boxes and mistakes."""
 
+MOST_LABELS = 16
+"""Boxes in a picture up to which each is named."""
+
 SUMMARY = (
     ("ap", "AP", "mean over IoU 0.50 to 0.95"),
     ("ap50", "AP50", "at IoU 0.50"),
@@ -99,7 +102,7 @@ def evaluation_page(
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= formats.FILTERS
+    environment.filters |= formats.FILTERS | {"confidence": confidence_text}
     pictures, missing = _pictures(analysis.worst_images, images)
     html = environment.get_template("evaluation.html").render(
         name=name,
@@ -119,6 +122,7 @@ def evaluation_page(
         matrix=_matrix(analysis.confusion),
         pictures=pictures,
         no_pictures=missing,
+        most_labels=MOST_LABELS,
     )
     write_text(out, html.lstrip())
     return out
@@ -200,6 +204,15 @@ def _pictures(worst: Sequence[WorstImage], images: Path | None) -> tuple[list[Pi
     return found, problem
 
 
+def confidence_text(value: float) -> str:
+    """A confidence in as few digits as tell it.
+
+    >>> confidence_text(0.5), confidence_text(0.8671), confidence_text(0.0132)
+    ('0.50', '0.87', '0.013')
+    """
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+
+
 def write_evaluation(evaluated: Evaluation, folder: Path) -> Path:
     """``analysis.json`` and the page ``index.html`` of one evaluation in ``folder``; returns the page."""
     analysis, classes = evaluated.analysis, evaluated.classes
@@ -213,7 +226,7 @@ def write_evaluation(evaluated: Evaluation, folder: Path) -> Path:
         ("Model", evaluated.source),
         ("Data", evaluated.data),
         ("Areas", analysis.metrics.area_space),
-        ("Confidence threshold", f"{analysis.confidence:.3f} ({analysis.confidence_is})"),
+        ("Confidence threshold", f"{confidence_text(analysis.confidence)} ({analysis.confidence_is})"),
     ]
     return evaluation_page(
         analysis,

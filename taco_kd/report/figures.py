@@ -162,7 +162,7 @@ def _inline(svg: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r' id="(?!p[0-9a-f]{10}")[^"]*"', "", svg)  # keeps those of clip paths
+    svg = re.sub(r' id="(?![pm][0-9a-f]{10}")[^"]*"', "", svg)  # keeps those of clip paths and markers
     svg = re.sub(r" font-family: [^;]*;", "", svg)
     svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)
     for marker, colour in _REPLACED.items():

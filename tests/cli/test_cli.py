@@ -17,6 +17,7 @@ COMMANDS = (
     "compare",
     "bench",
     "report",
+    "study",
     "autolabel-demo",
     "list",
     "doctor",
@@ -117,6 +118,8 @@ def test_a_wrong_flag_is_usage(tmp_path):
 
 
 def test_list_and_doctor_as_json():
+    studies = json.loads(run("list", "studies", "--json").stdout)
+    assert {"table1", "table1-nano"} <= {s["name"] for s in studies}
     models = json.loads(run("list", "models", "--json").stdout)
     assert {"rtdetr-nano", "conditional-detr-nano"} <= {m["name"] for m in models}
     doctor = json.loads(run("doctor", "--json").stdout)

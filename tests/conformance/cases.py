@@ -10,9 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
+from torchvision.ops import box_convert
 
-from taco_kd.models import conditional_detr, d_fine, dab_detr, deformable_detr, detr, rtdetr
+from taco_kd.models import (
+    conditional_detr,
+    d_fine,
+    dab_detr,
+    deformable_detr,
+    detr,
+    rtdetr,
+    rtdetr_ultralytics,
+    yolo,
+)
 from taco_kd.models.detector import Detector
+from taco_kd.models.ultralytics_forward import ultralytics_targets
 from taco_kd.types import Targets, total
 
 SIDE = 128
@@ -40,6 +51,25 @@ def hf_loss(model: Detector, normalised: Tensor, targets: Sequence[Targets]) -> 
     labels = [{"class_labels": t.class_ids, "boxes": t.boxes_cxcywh} for t in targets]
     loss: Tensor = model.network(pixel_values=normalised, labels=labels).loss
     return loss
+
+
+def yolo_scores(model: Detector, normalised: Tensor) -> tuple[Tensor, Tensor]:
+    """Ultralytics' boxes are in pixels and may leave the image."""
+    predictions, _ = model.network(normalised)
+    boxes = box_convert(predictions[:, :4].transpose(1, 2) / SIDE, "cxcywh", "xyxy").clamp(0, 1)
+    return predictions[:, 4:].transpose(1, 2), box_convert(boxes, "xyxy", "cxcywh")
+
+
+def ultralytics_rtdetr_scores(model: Detector, normalised: Tensor) -> tuple[Tensor, Tensor]:
+    _, (boxes, logits, *_) = model.network(normalised)
+    return logits[-1].sigmoid(), boxes[-1]
+
+
+def ultralytics_loss(model: Detector, normalised: Tensor, targets: Sequence[Targets]) -> Tensor:
+    """What Ultralytics' trainer calls ``backward`` on; it multiplies YOLO's by the number of images."""
+    batch = ultralytics_targets(targets, normalised)
+    loss: Tensor = model.network.loss(batch)[0].sum()
+    return loss / len(targets) if model.dense else loss
 
 
 def class_term_halved(terms: Terms) -> Tensor:
@@ -158,5 +188,22 @@ CASES = (
         scores=clamped_scores,
         comparable=without_localisation,
         exports=True,
+    ),
+    *(
+        Case(
+            f"{base}{'-fused' * fused}",
+            _tiny(yolo, {"base": base, "scale": "nano", "fused": fused}),
+            scores=yolo_scores,
+            loss=ultralytics_loss,
+            exports=True,
+        )
+        for base in ("yolo11", "yolov8")
+        for fused in (False, True)
+    ),
+    Case(
+        "rtdetr-hgnetv2",
+        _tiny(rtdetr_ultralytics, {"size": "nano"}),
+        scores=ultralytics_rtdetr_scores,
+        loss=ultralytics_loss,
     ),
 )

@@ -72,7 +72,11 @@ def test_runs_that_differ_in_the_seed_are_one_arm(tmp_path: Path, data: Path) ->
     (difference,) = comparison.differences
     aps = [evaluate_coco(TRUTH, json.loads(r.predictions_file("val").read_text())).ap for r in runs]
     assert difference.interval.estimate == pytest.approx((aps[2] + aps[3] - aps[0] - aps[1]) / 2)
-    assert comparison.arms[0].metrics.ap == pytest.approx((aps[0] + aps[1]) / 2)
+    of_arm = comparison.arms[0].metrics
+    assert of_arm.ap == pytest.approx((aps[0] + aps[1]) / 2)
+    each = [evaluate_coco(TRUTH, json.loads(r.predictions_file("val").read_text())) for r in runs[:2]]
+    assert of_arm.per_class[1].ap50 == pytest.approx(sum(m.per_class[1].ap50 for m in each) / 2)
+    assert (of_arm.images, of_arm.per_class[1].boxes) == (24, each[0].per_class[1].boxes)
     assert difference.interval.seed_error is not None
     assert difference.p_value == max(difference.p_swap, difference.p_seeds)
     assert "training seeds (2 an arm, the same in every arm)" in comparison.caveat
@@ -273,6 +277,36 @@ def test_classes_and_sizes_add_up() -> None:
         assert part.name == size
         for ap, own in zip((part.reference_ap, part.ap), metrics, strict=True):
             assert ap == pytest.approx(getattr(own, f"ap_{size}"))
+
+
+def test_too_few_images_get_no_interval() -> None:
+    truth = copy.deepcopy(TRUTH)
+    truth["categories"].append({"id": 9, "name": "rare"})
+    for k, image in enumerate((0, 1, 1, 2)):
+        box = [float(k), 0.0, 190.0, 190.0]  # the only large ones
+        truth["annotations"].append(
+            {"id": 900 + k, "image_id": image, "category_id": 9, "bbox": box, "iscrowd": 0}
+        )
+    found = {name: detector(truth, jitter=0.05, recall=1.0, seed=k) for k, name in enumerate("ab")}
+    (difference,) = compare_predictions(truth, found, resamples=100).differences
+    rare = next(part for part in difference.per_class if part.name == "rare")
+    assert (rare.boxes, rare.images, rare.interval, rare.few) == (4, 3, None, True)
+    large = difference.sizes[2]
+    assert (large.name, large.boxes, large.images, large.interval) == ("large", 4, 3, None)
+    assert large.ap is not None
+    rows = detector(TRUTH, jitter=0.05, seed=1)
+    empty = compare_predictions(TRUTH, {"a": rows, "b": []}, resamples=100).differences[0].sizes[2]
+    assert (empty.boxes, empty.ap, empty.interval) == (0, None, None)
+
+
+def test_a_detector_against_itself_has_nothing_to_plan_from() -> None:
+    rows = detector(TRUTH, jitter=0.1, seed=1)
+    (difference,) = compare_predictions(
+        TRUTH, {"a": rows, "b": rows}, resamples=100, plan_for=0.01
+    ).differences
+    assert difference.outcome == "not distinguishable"
+    assert difference.p_value == 1
+    assert difference.plan_words == "The two score the same on every resample: there is no error to plan from"
 
 
 def test_groups_widen_the_interval_where_images_repeat_each_other() -> None:

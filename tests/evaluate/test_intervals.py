@@ -9,7 +9,7 @@ from scipy import stats
 
 from taco_kd.errors import DataError, UsageError
 from taco_kd.evaluate.coco_metrics import evaluate_coco
-from taco_kd.evaluate.intervals import Interval, bca_ends, interval_of, t_test
+from taco_kd.evaluate.intervals import Interval, bca_ends, degrees_of_freedom, interval_of, t_test
 from taco_kd.evaluate.matching import match
 from taco_kd.evaluate.resampling import Draws, contrast, each_image_alone
 from taco_kd.evaluate.swap import swap_test
@@ -46,19 +46,29 @@ def test_bca_equals_scipy() -> None:
 def test_of_a_mean_the_interval_is_the_t_interval() -> None:
     """For a plain mean both variances are exact, and little is left of all corrections but Student's t."""
     rng = np.random.default_rng(1)
-    sample = rng.normal(size=12)
-    resampled = sample[rng.integers(0, 12, (40_000, 12))].mean(axis=1)
-    jackknife = np.array([np.delete(sample, i).mean() for i in range(12)])
-    draws = plain_draws(40_000, 12)
+    sample = rng.normal(size=60)
+    resampled = sample[rng.integers(0, 60, (40_000, 60))].mean(axis=1)
+    jackknife = np.array([np.delete(sample, i).mean() for i in range(60)])
+    draws = plain_draws(40_000, 60)
     interval = interval_of([values_of(sample.mean(), resampled, jackknife)], draws)
-    error = sample.std(ddof=1) / np.sqrt(12)
+    error = sample.std(ddof=1) / np.sqrt(60)
     assert interval.jackknife_error == pytest.approx(error)
     assert interval.bootstrap_error == pytest.approx(error, rel=0.01)
     assert interval.standard_error == pytest.approx(error, rel=0.01)
-    low, high = stats.t.interval(0.95, 11, sample.mean(), error)
+    low, high = stats.t.interval(0.95, 59, sample.mean(), error)
     assert interval.basic[1] - interval.basic[0] == pytest.approx(high - low, rel=0.03)
     p_value = t_test([values_of(sample.mean(), resampled, jackknife)], draws)
     assert p_value == pytest.approx(stats.ttest_1samp(sample, 0).pvalue, rel=0.05)
+
+
+def test_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    assert degrees_of_freedom(rng.normal(size=4000)) == pytest.approx(4000, rel=0.1)
+    few_decide = np.concatenate([rng.normal(size=200), 20 * rng.normal(size=8)])
+    assert 3 < degrees_of_freedom(few_decide) < 12
+    assert degrees_of_freedom(np.array([1.0, -1.0, 1.0, -1.0])) == 3
+    assert degrees_of_freedom(np.full(9, 0.3)) == 8
+    assert degrees_of_freedom(np.zeros(0)) == 1
 
 
 def test_resamples_are_recentred_and_their_shift_is_the_bias() -> None:

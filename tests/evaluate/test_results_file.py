@@ -137,6 +137,8 @@ def test_corners_instead_of_sizes(tmp_path: Path) -> None:
 def test_fractions_instead_of_pixels(tmp_path: Path) -> None:
     rows = with_boxes(lambda *box: [value / SIDE for value in box])
     assert "boxes look like fractions of the image (0..1); multiply" in refusal(tmp_path / "a.json", rows)
+    bare = TRUTH | {"images": [{"id": image["id"]} for image in TRUTH["images"]]}
+    assert "boxes look like fractions of the image" in refusal(tmp_path / "a.json", rows, bare)
 
 
 def test_pixels_of_the_original_photos(tmp_path: Path) -> None:
