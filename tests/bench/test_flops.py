@@ -129,7 +129,7 @@ def test_the_papers_convention_leaves_attention_and_unused_heads_out() -> None:
 
 @pytest.mark.slow
 def test_golden_figures_of_the_student() -> None:
-    model = rtdetr.build_r50([f"class {i}" for i in range(60)])
+    model = rtdetr.build_full([f"class {i}" for i in range(60)], version="v2", depth=50)
     cost = count(model, 640)
     assert cost.parameters == 42_850_272
     assert cost.gflops == pytest.approx(137.737, abs=5e-4)
@@ -141,7 +141,7 @@ def test_golden_figures_of_the_student() -> None:
 
 @pytest.mark.slow
 def test_golden_figures_of_the_teacher() -> None:
-    cost = count(conditional_detr.build_r50([f"class {i}" for i in range(91)]), 640)
+    cost = count(conditional_detr.build_full([f"class {i}" for i in range(91)], depth=50), 640)
     assert cost.parameters == 43_418_401
     assert cost.gflops == pytest.approx(83.489, abs=5e-4)
 

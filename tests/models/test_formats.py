@@ -156,7 +156,7 @@ def test_the_authors_conditional_detr_on_a_torchvision_resnet():
     """Small, but with the names of the full one: timm's ResNet has torchvision's names."""
     names = ("can", "cup", "film")
     architecture = {
-        **conditional_detr.build_r50(names).architecture(),
+        **conditional_detr.build_full(names, depth=50).architecture(),
         "encoder_layers": 2,
         "decoder_layers": 2,
         "encoder_ffn_dim": 64,
