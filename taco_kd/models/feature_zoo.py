@@ -84,7 +84,7 @@ def locate_features(name: str, weights: str) -> None:
     if weights == "random":
         return
     if weights != "published":
-        sources.locate(weights, wanted_by="--teacher")
+        sources.locate(weights, families=MODEL_TYPES, wanted_by="--teacher")
         return
     entry = find_features(name)
     try:
