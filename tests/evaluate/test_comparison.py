@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +180,7 @@ def test_real_annotations() -> None:
         f"jitter {jitter}": detector(ground_truth, jitter=jitter, recall=0.7, clutter=46, seed=seed)
         for seed, jitter in enumerate([0.14, 0.13, 0.05])
     }
-    started = time.process_time()
     result = compare_predictions(ground_truth, arms, resamples=200)
-    assert time.process_time() - started < 30  # about 4 s on one core
     assert (result.images, result.boxes) == (225, 776)
     assert result.arms[0].metrics.area_space == "640x640 pixels of the prepared image"
     undefined = {c.name for c in result.arms[0].metrics.per_class if c.ap is None}
