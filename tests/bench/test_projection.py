@@ -63,7 +63,7 @@ def test_line_names_its_error_and_its_range() -> None:
 
 
 def test_more_work_takes_longer() -> None:
-    model = rtdetr.build_nano(("bottle", "can"))
+    model = zoo.find("rtdetr-nano").build(("bottle", "can"))
     small, large = (roofline(trace(model, side)).latency_ms for side in (96, 192))
     assert small < large
     assert tensorrt_line(60).latency_ms < tensorrt_line(61).latency_ms
