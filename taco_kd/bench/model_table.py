@@ -13,7 +13,7 @@ from taco_kd.bench.flops import count
 from taco_kd.bench.paper_convention import paper_cost
 from taco_kd.files import replacing
 from taco_kd.models.costs import CLASSES, ModelCost
-from taco_kd.models.detector import Detector, FeatureModel
+from taco_kd.models.detector import ImageModel
 from taco_kd.models.entry import FeatureEntry, ModelEntry
 
 
@@ -25,20 +25,20 @@ def measure(entry: ModelEntry | FeatureEntry, *, classes: int = CLASSES) -> Mode
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model: Detector | FeatureModel
+        model: ImageModel
         if isinstance(entry, ModelEntry):
             model = entry.build([f"class {i}" for i in range(classes)])
         else:
             model = entry.build()
     cost = count(model, entry.image_size)
-    paper = paper_cost(model, entry.image_size) if isinstance(model, Detector) else None
+    paper = paper_cost(model, entry.image_size)
     return ModelCost(
         name=entry.name,
         image_size=entry.image_size,
         parameters=cost.parameters,
         gflops=round(cost.gflops, 3),
-        paper_parameters_m=None if paper is None else round(paper.parameters_m, 4),
-        paper_gflops=None if paper is None else round(paper.gflops, 3),
+        paper_parameters_m=round(paper.parameters_m, 4),
+        paper_gflops=round(paper.gflops, 3),
     )
 
 
@@ -51,7 +51,7 @@ def measure_all(
 
 
 def write_costs(path: Path, costs: Sequence[ModelCost]) -> None:
-    """The table as CSV, atomically; None becomes an empty cell."""
+    """The table as CSV, atomically."""
     names = [field.name for field in dataclasses.fields(ModelCost)]
     with replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, names, lineterminator="\n")

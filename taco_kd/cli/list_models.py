@@ -62,7 +62,7 @@ def print_models(only: str | None, measure: bool, out: Path | None, as_json: boo
     print_table(columns, rows)
     say(
         f"With {CLASSES} classes, one image. GFLOPs: 2 x multiply-adds of convolutions and matrix products, "
-        "attention included; paper: as its Table I counts (thop 0.1.1), where it has such a row. "
+        "attention included; paper: as its Table I counts (thop 0.1.1). "
         "How to get weights that are not here: taco-kd list models --json"
     )
 
@@ -84,12 +84,8 @@ def _measured(entries: list[Any], out: Path | None) -> dict[str, ModelCost]:
 def _figures(cost: ModelCost | None) -> list[str]:
     if cost is None:
         return ["–"] * 4
-    paper = [cost.paper_parameters_m, cost.paper_gflops]
-    return [
-        f"{cost.parameters / 1e6:.2f}",
-        f"{cost.gflops:.2f}",
-        *("–" if value is None else f"{value:.2f}" for value in paper),
-    ]
+    figures = (cost.parameters / 1e6, cost.gflops, cost.paper_parameters_m, cost.paper_gflops)
+    return [f"{figure:.2f}" for figure in figures]
 
 
 def _weights(entry: Any) -> list[str]:

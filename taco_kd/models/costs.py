@@ -20,23 +20,20 @@ class ModelCost:
         parameters: all of them.
         gflops: 2 x multiply-adds of convolutions and matrix products, attention included.
         paper_parameters_m, paper_gflops: the pair as the paper's Table I counts it (thop 0.1.1), in millions
-            and in 2 x GMACs; None for a family that the paper has no row of.
+            and in 2 x GMACs.
     """
 
     name: str
     image_size: int
     parameters: int
     gflops: float
-    paper_parameters_m: float | None
-    paper_gflops: float | None
+    paper_parameters_m: float
+    paper_gflops: float
 
 
 def shipped_costs() -> dict[str, ModelCost]:
-    """By name, what ``taco-kd list models --measure`` printed for this version. Empty cells are None."""
+    """By name, what ``taco-kd list models --measure`` printed for this version."""
     text = (resources.files("taco_kd.models") / FILE).read_text(encoding="utf-8")
-
-    def figure(cell: str) -> float | None:
-        return float(cell) if cell else None
 
     return {
         row["name"]: ModelCost(
@@ -44,8 +41,8 @@ def shipped_costs() -> dict[str, ModelCost]:
             image_size=int(row["image_size"]),
             parameters=int(row["parameters"]),
             gflops=float(row["gflops"]),
-            paper_parameters_m=figure(row["paper_parameters_m"]),
-            paper_gflops=figure(row["paper_gflops"]),
+            paper_parameters_m=float(row["paper_parameters_m"]),
+            paper_gflops=float(row["paper_gflops"]),
         )
         for row in csv.DictReader(text.splitlines())
     }
