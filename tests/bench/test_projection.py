@@ -15,7 +15,7 @@ from taco_kd.bench.projection import (
     roofline,
     tensorrt_line,
 )
-from taco_kd.models import rtdetr, zoo
+from taco_kd.models import zoo
 
 POINTS = list(PUBLISHED_T4_TENSORRT_FP16.values())
 
