@@ -11,7 +11,8 @@ Weights = Annotated[
     Optional[str],
     typer.Option(
         help="Initial weights: packaged, published, random, a run or transformers folder, a .safetensors, "
-        ".pth, .pt or .onnx file, or a hub name (OWNER/REPO@REVISION)."
+        ".pth, .pt or .onnx file, or a hub name (OWNER/REPO@REVISION).",
+        show_default="the recipe's",
     ),
 ]
 BackboneFrom = Annotated[
@@ -24,14 +25,14 @@ WeightsClasses = Annotated[
     ),
 ]
 StripPrefix = Annotated[
-    Optional[str], typer.Option(help="Taken off the keys of the weights, for example module.")
+    Optional[str], typer.Option(help="Prefix to take off the keys of the weights, for example 'module.'.")
 ]
-AddPrefix = Annotated[Optional[str], typer.Option(help="Put before the keys of the weights.")]
+AddPrefix = Annotated[Optional[str], typer.Option(help="Prefix to put before the keys of the weights.")]
 AllowPartial = Annotated[
-    bool, typer.Option("--allow-partial", help="Train although less than 90 % of the weights arrived.")
+    bool, typer.Option("--allow-partial", help="Go on although less than 90 % of the model's values arrived.")
 ]
 ImageSize = Annotated[
-    Optional[int], typer.Option(help="Side in pixels of the input. [default: as the weights say]")
+    Optional[int], typer.Option(help="Side in pixels of the input.", show_default="as the weights say")
 ]
 
 
@@ -66,7 +67,8 @@ def teacher_settings(
     """The settings that the flags about the teacher stand for."""
     from taco_kd.config import load_recipe
     from taco_kd.errors import UsageError
-    from taco_kd.models import sources, zoo
+    from taco_kd.models import zoo
+    from taco_kd.models.readers import peek_model
     from taco_kd.progress import notice
 
     recipe = load_recipe(recipe_name)
@@ -94,7 +96,7 @@ def teacher_settings(
             f"--teacher {teacher}: not conditional-detr, no model of taco-kd list models, and no such "
             "folder or file"
         )
-    held = model or sources.peek_model(Path(teacher)) or teacher
+    held = model or peek_model(Path(teacher)) or teacher
     return {"teacher.model": held, "teacher.weights": teacher, "teacher.weights_classes": classes}
 
 

@@ -65,6 +65,11 @@ class ImageModel(nn.Module):
         """``images`` [B, 3, H, W] in 0..1 as the network wants them."""
         return (images - self.mean) / self.std
 
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Expect images normalised so, as weights from elsewhere were trained on."""
+        self.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+        self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+
     def architecture(self) -> Mapping[str, Any]:
         """JSON values from which the family rebuilds the network, whatever its size; weights apart."""
         raise NotImplementedError

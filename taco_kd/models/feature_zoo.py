@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from taco_kd.errors import DataError, MissingResourceError, UsageError, one_of
 from taco_kd.files import read_json
 from taco_kd.models import dinov3_entries, sources
@@ -14,6 +12,8 @@ from taco_kd.models.entry import FeatureEntry, FeatureFamily
 from taco_kd.models.hf_folder import is_hf_folder
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.loading import load_into
+from taco_kd.models.readers import peek_model
+from taco_kd.models.rebuilding import drawn_from
 from taco_kd.models.stored import OURS, Blueprint, Stored
 
 FEATURE_FAMILIES: dict[str, FeatureFamily] = {family.name: family for family in dinov3_entries.FAMILIES}
@@ -55,8 +55,7 @@ def make_features(
         MissingResourceError: the weights are not on this machine, or less than 90 % of them arrived.
     """
     if weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawn_from(seed):
             return find_features(name).build(), []
     if weights == "published":
         locate_features(name, weights)
@@ -107,7 +106,7 @@ def name_in(path: Path) -> str | None:
         config = read_json(path / "config.json")
         family = MODEL_TYPES.get(str(config.get("model_type"))) if isinstance(config, dict) else None
         return None if family is None else _name(FEATURE_FAMILIES[family], config)
-    held = sources.peek_model(path)
+    held = peek_model(path)
     return held if held is not None and is_feature_model(held) else None
 
 
@@ -124,11 +123,10 @@ def _loaded(stored: Stored, allow_partial: bool) -> tuple[FeatureModel, LoadRepo
             f"{stored.label}: holds no feature teacher ({stored.kind}); one is a transformers folder whose "
             f"model_type is {' or '.join(MODEL_TYPES)}, or a file that taco-kd wrote of one"
         )
-    with torch.random.fork_rng(devices=[]):
+    with drawn_from(0):
         model = _rebuilt(stored.label, blueprint, ours=stored.kind == OURS)
     report = load_into(model, stored, allow_partial=allow_partial)
-    for key in ("mean", "std"):
-        getattr(model, key).copy_(torch.tensor(getattr(blueprint, key)).view(1, 3, 1, 1))
+    model.set_normalisation(blueprint.mean, blueprint.std)
     return model, report
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from taco_kd.errors import DataError, MissingResourceError, UsageError, one_of
 from taco_kd.files import read_json, sha256_file, sha256_json
+from taco_kd.models.checkpoint_files import INDEX, PICKLE, WHOLE, shards
 from taco_kd.models.detector import IDENTITY_MEAN, IDENTITY_STD, IMAGENET_MEAN, IMAGENET_STD
-from taco_kd.models.hub import INDEX, PICKLE, WHOLE, shards
 from taco_kd.models.stored import Blueprint, Stored
 from taco_kd.models.weight_files import read_pytorch, read_safetensors, read_shards
 

@@ -16,14 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taco_kd.errors import MissingResourceError, UsageError
+from taco_kd.models.checkpoint_files import WHOLE, is_complete, needed_files
 
 TIMEOUT_S = 10.0
 """for one answer of the hub: a machine without network must not hang"""
-
-CONFIGS = ("config.json", "preprocessor_config.json")
-INDEX = "model.safetensors.index.json"
-WHOLE = "model.safetensors"
-PICKLE = "pytorch_model.bin"
 
 _NAME = re.compile(r"^(?:hub:)?([A-Za-z0-9][\w.-]*/[\w.-]+?)(?:@([\w./-]+))?$")
 
@@ -90,30 +86,6 @@ def cached(name: HubName) -> Snapshot | None:
     return Snapshot(name, folder, folder.name)
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether ``folder`` holds config.json and the weights it promises, every shard of them."""
-    if not (folder / "config.json").is_file():
-        return False
-    if (folder / WHOLE).is_file() or (folder / PICKLE).is_file():
-        return True
-    return (folder / INDEX).is_file() and all((folder / shard).is_file() for shard in shards(folder / INDEX))
-
-
-def shards(index: Path) -> list[str]:
-    """File names of the shards that an index of a sharded checkpoint names, in order."""
-    from taco_kd.errors import DataError
-    from taco_kd.files import read_json
-
-    found = read_json(index)
-    mapping = found.get("weight_map") if isinstance(found, dict) else None
-    if not isinstance(mapping, dict) or not mapping:
-        raise DataError(f"{index}: names no shards (no weight_map); download the repository again")
-    names = sorted(set(mapping.values()))
-    if not all(isinstance(n, str) and Path(n).name == n for n in names):
-        raise DataError(f"{index}: names a shard outside its own folder")
-    return names
-
-
 def fetch(name: HubName, *, wanted_by: str = "--weights") -> Snapshot:
     """The repository's config and weights: from the cache, else downloaded into it.
 
@@ -140,7 +112,12 @@ def fetch(name: HubName, *, wanted_by: str = "--weights") -> Snapshot:
             info = HfApi().model_info(name.repo, revision=name.revision, timeout=TIMEOUT_S)
             commit = str(info.sha)
             folder = Path()
-            for file in _needed([s.rfilename for s in info.siblings or []], name, wanted_by):
+            needed = needed_files(s.rfilename for s in info.siblings or [])
+            if not needed:
+                raise MissingResourceError(
+                    f"{name}: the repository holds no {WHOLE}, so {wanted_by} cannot use it"
+                )
+            for file in needed:
                 path = hf_hub_download(name.repo, file, revision=commit, etag_timeout=TIMEOUT_S)
                 folder = Path(path).parent
     except GatedRepoError:
@@ -164,17 +141,6 @@ def fetch(name: HubName, *, wanted_by: str = "--weights") -> Snapshot:
         line = f"is not on this machine and the hub cannot be reached ({reason})"
         raise MissingResourceError(_advice(name, line, wanted_by)) from None
     return Snapshot(name, folder, commit)
-
-
-def _needed(files: list[str], name: HubName, wanted_by: str) -> list[str]:
-    configs = [file for file in CONFIGS if file in files]
-    if WHOLE in files:
-        return [*configs, WHOLE]
-    if INDEX in files:
-        return [*configs, INDEX, *(f for f in files if re.fullmatch(r"model-\d+-of-\d+\.safetensors", f))]
-    if PICKLE in files:
-        return [*configs, PICKLE]
-    raise MissingResourceError(f"{name}: the repository holds no {WHOLE}, so {wanted_by} cannot use it")
 
 
 def _advice(name: HubName, why: str, wanted_by: str) -> str:

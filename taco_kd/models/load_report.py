@@ -53,7 +53,7 @@ class LoadReport:
             known, drawn = self.rows_by_name, self.rows_at_random
             text += f"; {len(self.by_class)} class layers by name: {len(known)} classes copied"
             if drawn:
-                text += f" ({_some(known)}), {len(drawn)} at random ({_some(drawn)})"
+                text += f" ({some(known)}), {len(drawn)} at random ({some(drawn)})"
         for remark in self.remarks:
             text += f"; {remark}"
         return text
@@ -64,6 +64,7 @@ def _percent(share: float) -> str:
     return "100 %" if share == 1.0 else f"{min(share, 0.999):.1%}".replace(".0%", "%").replace("%", " %")
 
 
-def _some(names: Sequence[str], most: int = 6) -> str:
+def some(names: Sequence[str], most: int = 6) -> str:
+    """The first ``most`` of the names, and how many more there are."""
     shown = ", ".join(names[:most]) or "none"
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

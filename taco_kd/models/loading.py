@@ -9,9 +9,10 @@ from torch import Tensor
 
 from taco_kd.classes.spaces import partners
 from taco_kd.errors import MissingResourceError, UsageError
+from taco_kd.models.class_rows import copy_rows, fits, is_head
 from taco_kd.models.detector import Detector, ImageModel
-from taco_kd.models.load_report import MIN_MATCHED, LoadReport
-from taco_kd.models.naming import change_prefix, prefix_hint, translate
+from taco_kd.models.load_report import MIN_MATCHED, LoadReport, some
+from taco_kd.models.naming import change_prefix, common_beginning, prefix_hint, translate
 from taco_kd.models.stored import Stored
 
 
@@ -53,13 +54,13 @@ def load_into(
     for names, target in groups:
         key = next((k for k in names if k in state), names[0])
         found = state.get(key)
-        if found is not None and _is_head(model, key, target, found):
+        if found is not None and is_head(model, key, target, found):
             if classes is None:
                 heads_without_names += 1
                 report.missing.append(key)
                 continue
-            if _fits(target, found, len(model.class_names), len(classes)):
-                _copy_rows(target, found, rows, model.class_names, classes)
+            if fits(target, found, len(model.class_names), len(classes)):
+                copy_rows(target, found, rows, model.class_names, classes)
                 report.by_class.append(key)
                 report.matched.append(key)
                 continue
@@ -113,7 +114,7 @@ def load_backbone(
     own = {k: v for k, v in model.network.state_dict().items() if model.is_backbone(k)}
     alone = not any(model.is_backbone(key) for key in state)
     state = dict(model.rename_backbone(state))
-    start = _common_beginning(list(own))
+    start = common_beginning(list(own))
     if not any(key in own for key in state) and any(start + key in own for key in state):
         state, words = change_prefix(state, add=start)
         report.remarks.append(words)
@@ -123,7 +124,7 @@ def load_backbone(
     ]
     if alone and report.unexpected:
         parts = dict.fromkeys(key.split(".")[0] for key in report.unexpected)
-        report.remarks.append(f"no place in the backbone for {_listed(list(parts))}")
+        report.remarks.append(f"no place in the backbone for {some(list(parts))}")
     filled = 0
     groups = _tied(own)
     for names, target in groups:
@@ -182,44 +183,3 @@ def _tied(own: Mapping[str, Tensor]) -> list[tuple[list[str], Tensor]]:
 
 def _is_auxiliary(key: str) -> bool:
     return key.endswith("num_batches_tracked")
-
-
-def _is_head(model: ImageModel, key: str, target: Tensor, found: Tensor) -> bool:
-    """Whether a layer has one row per class, in both, and the rows are alike."""
-    if not any(name in key for name in model.class_layers):
-        return False
-    return target.dim() > 0 and found.dim() == target.dim() and found.shape[1:] == target.shape[1:]
-
-
-def _fits(target: Tensor, found: Tensor, classes: int, source_classes: int) -> bool:
-    """Whether both have one row per class, or both one more, for "no object"."""
-    return any(
-        target.shape[0] == classes + extra and found.shape[0] == source_classes + extra for extra in (0, 1)
-    )
-
-
-def _copy_rows(
-    target: Tensor, found: Tensor, rows: Mapping[int, int], classes: Sequence[str], source: Sequence[str]
-) -> None:
-    if tuple(classes) == tuple(source):
-        target.copy_(found)
-        return
-    for to, origin in rows.items():
-        target[to] = found[origin]
-    if target.shape[0] == len(classes) + 1 and found.shape[0] == len(source) + 1:
-        target[-1] = found[-1]  # "no object"
-
-
-def _listed(parts: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(parts) - most} more" if len(parts) > most else ""
-    return ", ".join(parts[:most]) + more
-
-
-def _common_beginning(keys: Sequence[str]) -> str:
-    if not keys:
-        return ""
-    parts = [key.split(".") for key in keys]
-    depth = 0
-    while all(len(p) > depth + 1 and p[depth] == parts[0][depth] for p in parts):
-        depth += 1
-    return "".join(f"{part}." for part in parts[0][:depth])

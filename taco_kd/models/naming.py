@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -70,6 +70,17 @@ def prefix_hint(state: Mapping[str, Tensor], network: nn.Module) -> str:
         if count > best:
             best, option = count, f"--add-prefix {prefix}"
     return f"{best} of its {len(state)} keys would fit with {option}" if option else ""
+
+
+def common_beginning(keys: Sequence[str]) -> str:
+    """The dotted beginning that all keys share, with its last dot; "" where they share none."""
+    if not keys:
+        return ""
+    parts = [key.split(".") for key in keys]
+    depth = 0
+    while all(len(p) > depth + 1 and p[depth] == parts[0][depth] for p in parts):
+        depth += 1
+    return "".join(f"{part}." for part in parts[0][:depth])
 
 
 def _beginnings(keys: Iterable[str]) -> list[str]:

@@ -7,15 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from taco_kd.errors import DataError, one_of
-from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.hf import sum_by_prefix
-from taco_kd.models.ultralytics_forward import captured, ultralytics_targets
+from taco_kd.models.ultralytics_forward import LayeredDetector, ultralytics_targets
 from taco_kd.models.ultralytics_quiet import LICENCE, quiet_ultralytics
-from taco_kd.types import DetectorOutput, FeatureSpec, Targets
+from taco_kd.types import DetectorOutput, Targets
 
 BACKBONES = {"nano": (9, (3, 7, 9)), "l": (9, (3, 7, 9)), "x": (13, (4, 10, 13))}
 """By size: index of the last layer of the backbone, and of those whose outputs are C3, C4 and C5."""
@@ -56,7 +55,7 @@ def _shrunk(layers: list[list[Any]]) -> list[list[Any]]:
     return smaller
 
 
-class RTDetrHGNet(Detector):
+class RTDetrHGNet(LayeredDetector):
     """RT-DETR with an HGNetv2 backbone; its weights take RGB in 0..1 without mean and std.
 
     Features are the outputs of the last three stages of the backbone.
@@ -70,17 +69,15 @@ class RTDetrHGNet(Detector):
     class_layers = ("denoising_class_embed", "enc_score_head", "dec_score_head")
 
     def __init__(self, size: str, class_names: Sequence[str], *, model_name: str, image_size: int) -> None:
-        network = build_network(size, len(class_names))
-        levels = zip(("C3", "C4", "C5"), CHANNELS[size], (8, 16, 32), strict=True)
         super().__init__(
-            network,
+            build_network(size, len(class_names)),
+            backbone=BACKBONES[size],
+            channels=CHANNELS[size],
             class_names=class_names,
             model_name=model_name,
             image_size=image_size,
-            features_spec=[FeatureSpec(*level) for level in levels],
         )
         self.size = size
-        self._last, self._taps = BACKBONES[size]
 
     def forward(
         self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
@@ -94,8 +91,7 @@ class RTDetrHGNet(Detector):
         if targets is not None:
             groups = [len(t.class_ids) for t in targets]
             batch = {**ultralytics_targets(targets, images), "gt_groups": groups}
-        layers = [self.network.model[i] for i in self._taps]
-        with captured(layers, self.features_spec, with_features) as features:
+        with self.captured(with_features) as features:
             raw = self.network.predict(self.normalised(images), batch=batch)
         boxes, logits, first_boxes, first_logits, denoising = raw if self.training else raw[1]
         noisy_boxes = noisy_logits = None
@@ -114,14 +110,6 @@ class RTDetrHGNet(Detector):
             )
             losses = sum_by_prefix(terms, {"loss_class": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
         return DetectorOutput(logits[-1], boxes[-1], features, losses)
-
-    def backbone(self) -> nn.Module:
-        """The last layer of the backbone; it gives C5."""
-        return self.network.model[self._last]  # type: ignore[no-any-return]
-
-    def is_backbone(self, parameter_name: str) -> bool:
-        place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
-        return place.isdecimal() and int(place) <= self._last
 
     def architecture(self) -> Mapping[str, Any]:
         return {"size": self.size}

@@ -1,15 +1,44 @@
-"""What the Ultralytics families share: targets in its form, and maps taken from layers on their way."""
+"""What the Ultralytics families share: numbered layers, targets in its form, maps taken on their way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from taco_kd.models.detector import Detector
 from taco_kd.types import FeatureMap, FeatureSpec, Targets
+
+
+class LayeredDetector(Detector):
+    """A detector whose network is a list of numbered layers, the first of which are its backbone.
+
+    Args:
+        backbone: number of its last layer, and of the three whose outputs are C3, C4 and C5.
+        channels: of C3, C4 and C5.
+    """
+
+    def __init__(
+        self, network: Any, *, backbone: tuple[int, tuple[int, ...]], channels: Sequence[int], **kwargs: Any
+    ) -> None:
+        levels = zip(("C3", "C4", "C5"), channels, (8, 16, 32), strict=True)
+        super().__init__(network, features_spec=[FeatureSpec(*level) for level in levels], **kwargs)
+        self._last, self._taps = backbone
+
+    def captured(self, wanted: bool) -> AbstractContextManager[list[FeatureMap]]:
+        """C3, C4 and C5 of a forward inside the block; none where they are not wanted."""
+        return captured([self.network.model[i] for i in self._taps], self.features_spec, wanted)
+
+    def backbone(self) -> nn.Module:
+        """The last layer of the backbone; it gives C5."""
+        return self.network.model[self._last]  # type: ignore[no-any-return]
+
+    def is_backbone(self, parameter_name: str) -> bool:
+        place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
+        return place.isdecimal() and int(place) <= self._last
 
 
 def ultralytics_targets(targets: Sequence[Targets], images: Tensor) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from taco_kd.errors import DataError, MissingResourceError
+from taco_kd.models.checkpoint_files import shards
 
 NESTED = (("ema", "module"), ("ema", "model"), ("ema",), ("model",), ("state_dict",), ("model_state_dict",))
 """Where training programs keep the weights inside a checkpoint; a moving average is the better model."""
@@ -77,8 +78,6 @@ def read_shards(index: Path) -> dict[str, Tensor]:
         MissingResourceError: a shard is not there.
         DataError: the index or a shard is damaged.
     """
-    from taco_kd.models.hub import shards
-
     state: dict[str, Tensor] = {}
     for name in shards(index):
         if not (index.parent / name).is_file():

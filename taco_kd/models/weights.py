@@ -6,12 +6,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from taco_kd.files import replacing
 from taco_kd.models.detector import ImageModel
-from taco_kd.models.weight_files import read_safetensors
-from taco_kd.runs import RunDir
 
 
 def save_model(path: Path, model: ImageModel, *, half: bool = False) -> None:
@@ -22,16 +20,6 @@ def save_model(path: Path, model: ImageModel, *, half: bool = False) -> None:
         state[key] = stored.detach().cpu().contiguous().clone()
     with replacing(path) as aside:
         save_file(state, str(aside), metadata=dict(model.metadata()))
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (floating ones as float32) and metadata of a .safetensors file of ours or of a run folder.
-
-    Raises:
-        MissingResourceError: there is no such file.
-        DataError: the file is damaged or not safetensors.
-    """
-    return read_safetensors(RunDir.open(path).model_file if path.is_dir() else path)
 
 
 @torch.no_grad()

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_convert
 
 from taco_kd.errors import DataError
-from taco_kd.models.detector import Detector
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.nms import decode_dense, one_per_object
-from taco_kd.models.ultralytics_forward import captured, ultralytics_targets
+from taco_kd.models.ultralytics_forward import LayeredDetector, ultralytics_targets
 from taco_kd.models.ultralytics_quiet import LICENCE
 from taco_kd.models.yolo_network import (
     BACKBONES,
@@ -25,10 +24,10 @@ from taco_kd.models.yolo_network import (
     class_width,
     is_fused,
 )
-from taco_kd.types import Detections, DetectorOutput, FeatureSpec, Targets
+from taco_kd.types import Detections, DetectorOutput, Targets
 
 
-class Yolo(Detector):
+class Yolo(LayeredDetector):
     """A YOLO detector; its weights take RGB in 0..1 without mean and std, at sides that 32 divides.
 
     One query is one cell of the three output grids, fine to coarse and row by row: 8400 at 640 px. Features
@@ -49,15 +48,14 @@ class Yolo(Detector):
     ) -> None:
         self.shape = shape
         network = build_network(shape, len(class_names))
-        self._last, self._taps = BACKBONES[shape.base]
-        channels = [_out_channels(network.model[i]) for i in self._taps]
-        levels = zip(("C3", "C4", "C5"), channels, (8, 16, 32), strict=True)
+        backbone = BACKBONES[shape.base]
         super().__init__(
             network,
+            backbone=backbone,
+            channels=[_out_channels(network.model[i]) for i in backbone[1]],
             class_names=class_names,
             model_name=model_name,
             image_size=image_size,
-            features_spec=[FeatureSpec(*level) for level in levels],
         )
 
     def forward(
@@ -69,8 +67,7 @@ class Yolo(Detector):
         with its weights, for the batch as a whole: it multiplies their sum by the batch size before the
         gradient, which is undone here, so that they do not grow with the batch.
         """
-        layers = [self.network.model[i] for i in self._taps]
-        with captured(layers, self.features_spec, with_features) as features:
+        with self.captured(with_features) as features:
             raw = self.network(self.normalised(images))
         predictions = raw if self.training else raw[1]
         head = self.network.model[-1]
@@ -121,14 +118,6 @@ class Yolo(Detector):
                 return []
             self.shape = shape
         return words
-
-    def backbone(self) -> nn.Module:
-        """The last layer of the backbone; it gives C5."""
-        return self.network.model[self._last]  # type: ignore[no-any-return]
-
-    def is_backbone(self, parameter_name: str) -> bool:
-        place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
-        return place.isdecimal() and int(place) <= self._last
 
     def architecture(self) -> Mapping[str, Any]:
         return self.shape.to_json()

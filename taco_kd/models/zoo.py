@@ -1,4 +1,4 @@
-"""The table of models, and how a name and a weights setting become a model."""
+"""How a name and a weights setting become a model; the table of names is in ``families``."""
 
 from __future__ import annotations
 
@@ -6,28 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from taco_kd.classes.spaces import space_or_file
-from taco_kd.errors import DataError, UsageError, one_of
-from taco_kd.models import (
-    conditional_detr,
-    d_fine,
-    dab_detr,
-    deformable_detr,
-    detr,
-    rtdetr,
-    rtdetr_timm,
-    rtdetr_ultralytics,
-    sources,
-    yolo,
-)
+from taco_kd.errors import DataError, UsageError
 from taco_kd.models.detector import Detector
-from taco_kd.models.entry import Family, ModelEntry
+from taco_kd.models.families import FAMILIES, MODEL_TYPES, MODELS, find, is_source
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.loading import load_backbone, load_into
+from taco_kd.models.named_weights import locate, read
+from taco_kd.models.rebuilding import drawn_from, rebuilt, take_input
 from taco_kd.models.sources import packaged_file
-from taco_kd.models.stored import OURS, Blueprint, Stored
+from taco_kd.models.stored import OURS, Stored
 
 __all__ = [
     "FAMILIES",
@@ -45,28 +33,6 @@ __all__ = [
     "rebuilt",
 ]
 
-FAMILIES: dict[str, Family] = {
-    module.FAMILY.name: module.FAMILY
-    for module in (
-        rtdetr,
-        rtdetr_timm,
-        conditional_detr,
-        detr,
-        deformable_detr,
-        dab_detr,
-        d_fine,
-        yolo,
-        rtdetr_ultralytics,
-    )
-}
-MODELS: dict[str, ModelEntry] = {
-    entry.name: entry for family in FAMILIES.values() for entry in family.entries
-}
-MODEL_TYPES: dict[str, str] = {
-    model_type: family.name for family in FAMILIES.values() for model_type in family.model_types
-}
-"""transformers' ``model_type`` to the family that can rebuild it"""
-
 
 @dataclass(frozen=True)
 class LoadOptions:
@@ -82,57 +48,6 @@ class LoadOptions:
     strip_prefix: str = ""
     add_prefix: str = ""
     classes: str | None = None
-
-
-def find(name: str) -> ModelEntry:
-    """The entry of that name, or of ``rtdetr-timm:NAME``; UsageError names the valid ones."""
-    if name in MODELS:
-        return MODELS[name]
-    entry = rtdetr_timm.entry(name)
-    if entry is None:
-        valid = [*MODELS, *(f"{prefix}NAME" for prefix in rtdetr_timm.PREFIXES)]
-        raise UsageError(
-            f"{one_of('model', name, valid)}; or a transformers folder, a run folder or a hub name"
-        )
-    return entry
-
-
-def read(word: str, *, model: str | None = None, wanted_by: str = "--weights") -> Stored:
-    """Weights by one word of the user's; ``packaged`` and ``published`` are those of ``model``.
-
-    Raises:
-        UsageError: ``model`` has no such weights.
-        DataError: the file is damaged.
-        MissingResourceError: they are not on this machine, nor to be had.
-    """
-    if word == "packaged":
-        return sources.read_packaged(_entry_for(word, model))
-    if word == "published":
-        return sources.read_published(_entry_for(word, model), families=MODEL_TYPES, wanted_by=wanted_by)
-    return sources.read(word, families=MODEL_TYPES, wanted_by=wanted_by)
-
-
-def locate(word: str, *, model: str | None = None, wanted_by: str = "--weights") -> None:
-    """Make sure that ``read`` will find something, without reading it; raises as ``read`` does."""
-    if word == "packaged":
-        packaged_file(_entry_for(word, model))
-    elif word == "published":
-        sources.locate_published(_entry_for(word, model), wanted_by=wanted_by)
-    else:
-        sources.locate(word, families=MODEL_TYPES, wanted_by=wanted_by)
-
-
-def _entry_for(word: str, model: str | None) -> ModelEntry:
-    if model is None or is_source(model):
-        raise UsageError(f"{word} weights are those of a model in taco-kd list models, not of {model}")
-    return find(model)
-
-
-def is_source(model: str) -> bool:
-    """Whether ``model`` is not a name in the table but weights that say themselves what they are."""
-    from taco_kd.models import hub
-
-    return model not in MODELS and (Path(model).exists() or hub.parse(model) is not None)
 
 
 def make(
@@ -161,20 +76,15 @@ def make(
     stored = read(weights, model=name) if weights != "random" else None
     if is_source(name):
         own = stored if stored is not None and weights == name else read(name, wanted_by="--model")
-        model = _rebuilt(_blueprint(own), class_names, seed)
-        described: Blueprint | None = own.blueprint
+        model = rebuilt(own, class_names, seed=seed)
     else:
         entry = find(name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawn_from(seed):
             model = entry.build(class_names)
-        described = None
     reports = []
     if stored is not None:
         reports.append(_take(model, stored, options, seed))
-        described = stored.blueprint or described
-    if described is not None:
-        _take_input(model, described)
+        take_input(model, stored)
     if backbone_from is not None:
         source = read(backbone_from, model=name, wanted_by="--backbone-from")
         reports.append(load_backbone(model, source, allow_partial=options.allow_partial))
@@ -221,8 +131,7 @@ def load_reported(
     if stored.kind == OURS and named and own_name != expected_model:
         raise UsageError(f"{stored.label}: holds a {own_name}, not a {expected_model}")
     if stored.blueprint is not None:
-        model = _rebuilt(stored.blueprint, classes, seed=0)
-        _take_input(model, stored.blueprint)
+        model = rebuilt(stored, classes)
     else:
         name = own_name or expected_model
         if name not in MODELS:
@@ -237,45 +146,8 @@ def load_reported(
     return model.eval(), report
 
 
-def rebuilt(stored: Stored, class_names: Sequence[str], *, seed: int = 0) -> Detector:
-    """The network that a source describes, with these classes and random weights.
-
-    Raises:
-        UsageError: the source does not say what it holds.
-    """
-    model = _rebuilt(_blueprint(stored), class_names, seed)
-    _take_input(model, _blueprint(stored))
-    return model
-
-
-def _blueprint(stored: Stored) -> Blueprint:
-    if stored.blueprint is None:
-        raise UsageError(
-            f"{stored.label}: does not say which architecture it holds ({stored.kind}); "
-            f"choose a model of taco-kd list models and give this as its weights"
-        )
-    return stored.blueprint
-
-
-def _rebuilt(blueprint: Blueprint, class_names: Sequence[str], seed: int) -> Detector:
-    family = FAMILIES.get(blueprint.family)
-    if family is None:
-        raise DataError(
-            f"the model {blueprint.model_name!r} is of a family we do not know: {blueprint.family}"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return family.rebuild(
-            blueprint.architecture,
-            class_names,
-            model_name=blueprint.model_name,
-            image_size=blueprint.image_size,
-        )
-
-
 def _take(model: Detector, stored: Stored, options: LoadOptions, seed: int) -> LoadReport:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # a model that adapts to the weights draws layers anew
+    with drawn_from(seed):  # a model that adapts to the weights draws layers anew
         return load_into(
             model,
             stored,
@@ -284,10 +156,3 @@ def _take(model: Detector, stored: Stored, options: LoadOptions, seed: int) -> L
             add_prefix=options.add_prefix,
             allow_partial=options.allow_partial,
         )
-
-
-def _take_input(model: Detector, blueprint: Blueprint) -> None:
-    """Size and normalisation belong to the weights: they were trained on images prepared so."""
-    model.image_size = blueprint.image_size
-    model.mean.copy_(torch.tensor(blueprint.mean).view(1, 3, 1, 1))
-    model.std.copy_(torch.tensor(blueprint.std).view(1, 3, 1, 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from taco_kd.models import hub
-from taco_kd.models.sources import READERS
+from taco_kd.models.readers import READERS
 from taco_kd.runs import DataDir
 from taco_kd.study.cells import Cell, expand, select
 from taco_kd.study.config import StudyConfig

@@ -10,6 +10,7 @@ from fake_hub import COMMIT, cache_layout, serving
 
 from taco_kd.errors import MissingResourceError, UsageError
 from taco_kd.models import hub, zoo
+from taco_kd.models.checkpoint_files import INDEX, shards
 from taco_kd.models.entry import ModelEntry, Published
 from taco_kd.models.weights import weights_hash
 
@@ -96,13 +97,13 @@ def test_a_word_that_says_hub_and_is_none_is_usage():
 def test_an_index_cannot_name_files_outside_its_folder(tmp_path):
     from taco_kd.errors import DataError
 
-    index = tmp_path / hub.INDEX
+    index = tmp_path / INDEX
     index.write_text(json.dumps({"weight_map": {"a": "../../etc/passwd"}}))
     with pytest.raises(DataError, match="outside its own folder"):
-        hub.shards(index)
+        shards(index)
     index.write_text("{}")
     with pytest.raises(DataError, match="names no shards"):
-        hub.shards(index)
+        shards(index)
 
 
 def test_status_of_weights_in_words_without_torch(repository, cache):

@@ -9,7 +9,8 @@ from taco_kd.errors import DataError, MissingResourceError, UsageError
 from taco_kd.models import conditional_detr, rtdetr, zoo
 from taco_kd.models.loading import load_into
 from taco_kd.models.stored import Stored
-from taco_kd.models.weights import read_weights, save_model, weights_hash
+from taco_kd.models.weight_files import read_safetensors
+from taco_kd.models.weights import save_model, weights_hash
 
 NAMES = ("can", "cup", "film")
 
@@ -139,7 +140,7 @@ def test_random_weights_follow_the_seed_and_leave_the_global_generator_alone():
 
 def test_half_precision_files_are_read_as_float32(trained, tmp_path):
     save_model(tmp_path / "h.safetensors", trained, half=True)
-    state, _ = read_weights(tmp_path / "h.safetensors")
+    state, _ = read_safetensors(tmp_path / "h.safetensors")
     assert all(v.dtype != torch.float16 for v in state.values())
     assert zoo.load(tmp_path / "h.safetensors").network.dtype == torch.float32
 
@@ -156,7 +157,7 @@ def test_bad_files(tmp_path, name, content, error, says):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(error, match=says) as raised:
-        read_weights(path)
+        read_safetensors(path)
     assert str(path) in str(raised.value)
 
 

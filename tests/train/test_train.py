@@ -12,7 +12,8 @@ import torch
 from taco_kd.config import Recipe, TrainConfig, load_recipe
 from taco_kd.errors import DataError, TacoKDError, UsageError
 from taco_kd.models import conditional_detr, rtdetr, zoo
-from taco_kd.models.weights import read_weights, save_model
+from taco_kd.models.weight_files import read_safetensors
+from taco_kd.models.weights import save_model
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
 from taco_kd.train.optim import build_optimizer, lr_at
@@ -43,7 +44,7 @@ def paper(weights):
 
 
 def tensors(run):
-    return read_weights(run.model_file)[0]
+    return read_safetensors(run.model_file)[0]
 
 
 def equal(a, b):

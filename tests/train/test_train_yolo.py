@@ -7,7 +7,8 @@ from taco_kd.config import load_recipe
 from taco_kd.errors import UsageError
 from taco_kd.evaluate.stage import evaluate
 from taco_kd.models import conditional_detr, rtdetr, zoo
-from taco_kd.models.weights import read_weights, save_model
+from taco_kd.models.weight_files import read_safetensors
+from taco_kd.models.weights import save_model
 from taco_kd.train.stage import train
 
 SMALL = ["train.steps=3", "train.batch_size=2", "train.warmup_steps=1", "student.image_size=96"]
@@ -64,7 +65,7 @@ def test_a_killed_run_resumes_to_the_same_weights(small_data, tmp_path):
     with pytest.raises(StopError):
         train(recipe, small_data, tmp_path / "cut", on_progress=stop)
     resumed = train(recipe, small_data, tmp_path / "cut", resume=True)
-    first, second = read_weights(whole.model_file)[0], read_weights(resumed.model_file)[0]
+    first, second = read_safetensors(whole.model_file)[0], read_safetensors(resumed.model_file)[0]
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert next(whole.log())["terms"].keys() == {"box", "cls", "dfl"}
