@@ -17,7 +17,8 @@ from taco_kd.evaluate.comparable import (
 )
 from taco_kd.evaluate.comparison_record import Arm, Comparison, Difference
 from taco_kd.evaluate.intervals import Method
-from taco_kd.evaluate.pairwise import Predictions, compare_predictions
+from taco_kd.evaluate.measured import Predictions
+from taco_kd.evaluate.pairwise import compare_predictions
 from taco_kd.evaluate.results_file import read_results
 from taco_kd.evaluate.same_truth import require_same_truth
 from taco_kd.evaluate.truth import Areas
