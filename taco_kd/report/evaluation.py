@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from taco_kd import __version__
@@ -25,7 +24,7 @@ from taco_kd.report.evaluation_figures import (
     sparkline,
 )
 from taco_kd.report.images import BYTES_FOR_IMAGES, jpeg_uri
-from taco_kd.report.page import own_text
+from taco_kd.report.templates import own_text, template
 
 MATRIX_CLASSES = 20
 """Classes in the confusion matrix, at most: those with most boxes and mistakes."""
@@ -95,16 +94,8 @@ def evaluation_page(
         notes: sentences to read before quoting a number.
         images: folder that the ground truth's ``file_name`` entries are relative to; None shows no pictures.
     """
-    environment = Environment(
-        loader=PackageLoader("taco_kd.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= formats.FILTERS | {"confidence": confidence_text}
     pictures, missing = _pictures(analysis.worst_images, images)
-    html = environment.get_template("evaluation.html").render(
+    html = template("evaluation.html", confidence=confidence_text).render(
         name=name,
         version=__version__,
         style=own_text("style.css") + own_text("evaluation.css"),

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from taco_kd import __version__
 from taco_kd.errors import DataError, UsageError
@@ -26,6 +22,7 @@ from taco_kd.report.headline import headline
 from taco_kd.report.images import LOWEST_SCORE, MATCH_IOU, Picture, pictures
 from taco_kd.report.latency import latency_plots, main_projection, main_setting
 from taco_kd.report.tables import AP_COLUMNS, FEW_BOXES, per_class, results
+from taco_kd.report.templates import own_text, template
 from taco_kd.runs import RunDir
 
 
@@ -74,16 +71,8 @@ def report(
     projection = main_projection(arms, setting)
     rows = results(arms, setting, projection)
     folders = (autolabel or {}).get("folders") or []
-    environment = Environment(
-        loader=PackageLoader("taco_kd.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= formats.FILTERS
     evaluated = next((arm.metrics for arm in arms if arm.metrics), None) or {}
-    html = environment.get_template("template.html").render(
+    html = template("template.html").render(
         title=title,
         version=__version__,
         style=own_text("style.css"),
@@ -118,11 +107,6 @@ def report(
     )
     write_text(out, html.lstrip())
     return out
-
-
-def own_text(name: str) -> Markup:
-    """A style sheet or script of this package; the only text that enters the page without escaping."""
-    return Markup((resources.files("taco_kd.report") / name).read_text(encoding="utf-8"))
 
 
 def _pictures(arms: Sequence[Arm], max_images: int) -> tuple[list[Picture], str]:
