@@ -4,6 +4,13 @@ Every message is one line that names the thing, the value received and what to d
 line prints it without a traceback (``--debug`` shows that) and exits with ``exit_code``.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=str)
+
 
 class TacoKDError(Exception):
     """A run that failed for a reason we can name."""
@@ -29,23 +36,30 @@ class MissingResourceError(TacoKDError):
     exit_code = 4
 
 
-class GateError(TacoKDError):
-    """A check the user asked to be strict about said no."""
-
-    exit_code = 5
-
-
 class InterruptedRunError(TacoKDError):
     """Stopped on request; what was done is on disk and the run can be resumed."""
 
     exit_code = 75
 
 
-def one_of(what: str, value: object, choices: object) -> str:
+def one_of(what: str, value: object, choices: Iterable[object]) -> str:
     """Message for a value outside its valid choices.
 
     >>> one_of("source", "voc", ["coco", "taco"])
     "unknown source 'voc': choose one of coco, taco"
     """
-    names = ", ".join(str(c) for c in choices)  # type: ignore[attr-defined]
+    names = ", ".join(str(c) for c in choices)
     return f"unknown {what} {value!r}: choose one of {names}"
+
+
+def chosen(what: str, value: str, choices: Iterable[Choice]) -> Choice:
+    """``value`` as the one of ``choices`` that it is; UsageError names them all where it is none.
+
+    >>> chosen("split", "val", ("train", "val"))
+    'val'
+    """
+    choices = tuple(choices)
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise UsageError(one_of(what, value, choices))

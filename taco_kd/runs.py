@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from taco_kd.errors import DataError, UsageError, one_of
+from taco_kd.errors import DataError, UsageError, chosen
 from taco_kd.files import read_json, write_json
 
 Split = Literal["train", "val"]
@@ -21,10 +21,7 @@ SPLITS: tuple[Split, ...] = ("train", "val")
 
 def split_named(name: str) -> Split:
     """``name`` as a split; UsageError names the valid ones."""
-    for split in SPLITS:
-        if name == split:
-            return split
-    raise UsageError(one_of("split", name, SPLITS))
+    return chosen("split", name, SPLITS)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ from taco_kd.cli.common import OUT, AsJson, Overwrite, print_json, print_table, 
 def autolabel_demo(
     images: Annotated[
         Optional[Path],
-        typer.Option(help="Classification folders: <class>/*.jpg. [default: synthetic scenes]"),
+        typer.Option(help="Classification folders: <class>/*.jpg.", show_default="synthetic scenes"),
     ] = None,
     detector: Annotated[
         Optional[Path],
-        typer.Option(help="A YOLO detector, .onnx (or .pt with --trust-pickle). [default: nano]"),
+        typer.Option(
+            help="A YOLO detector, .onnx (or .pt with --trust-pickle).",
+            show_default="the packaged nano model",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the result.")] = Path(OUT) / "autolabel",
     min_score: Annotated[

@@ -16,22 +16,27 @@ if TYPE_CHECKING:
 def bench(
     runs: Annotated[
         Optional[list[Path]],
-        typer.Argument(help=f"Run folders. [default: {OUT}/runs/*, or else the packaged nano models]"),
+        typer.Argument(
+            help="Run folders.", metavar="RUN", show_default=f"{OUT}/runs/*, or else the packaged nano models"
+        ),
     ] = None,
     gpu: Annotated[
         Optional[str],
-        typer.Option(help="GPU to answer for: t4. Measured where it is here, projected where not."),
+        typer.Option(
+            help="Also answer for this GPU (t4): measured if it is in this machine, else projected."
+        ),
     ] = None,
     device: Device = "auto",
     seconds: Annotated[
-        Optional[float], typer.Option(min=0.1, help="Measure each model and scope at least this long.")
+        Optional[float],
+        typer.Option(min=0.1, help="Measure each model and scope for at least this many seconds."),
     ] = None,
     iterations: Annotated[
-        Optional[int], typer.Option(min=3, help="Measure each model and scope at least this often.")
+        Optional[int], typer.Option(min=3, help="Measure each model and scope at least this many times.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Latency, parameters and FLOPs, measured in turns with one clock; a T4 that is not here is projected.
+    """Latency, parameters and FLOPs: models take turns under one clock; a T4 that is not here is projected.
 
     [bold]Examples[/bold]
 

@@ -20,10 +20,16 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an ea
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", help=f"A prepared dataset. [default: {OUT}/data, made from synthetic scenes if absent]"
+        "--data", help="A prepared dataset.", show_default=f"{OUT}/data, made of synthetic scenes if absent"
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")]
+AreasOption = Annotated[
+    str,
+    typer.Option(
+        help="Small, medium and large by pixels of the prepared images (resized) or photos (original)."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:1.")]
 
 
 def print_json(value: object) -> None:

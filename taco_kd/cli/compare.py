@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from taco_kd.cli.common import AsJson, print_json, print_table, say
+from taco_kd.cli.common import AreasOption, AsJson, print_json, print_table, say
 
 if TYPE_CHECKING:
     from taco_kd.evaluate.arms import ArmOfRuns
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 def compare(
     paths: Annotated[
         Optional[list[Path]],
-        typer.Argument(help="Run folders, or COCO results files; the first is the reference."),
+        typer.Argument(
+            help="Run folders or COCO results files (.json); the first is the reference.", metavar="PATH"
+        ),
     ] = None,
     annotations: Annotated[
         Optional[Path],
-        typer.Option(help="COCO ground truth of results files. [default: that of the runs]"),
+        typer.Option(help="COCO ground truth of results files.", show_default="that of the runs"),
     ] = None,
     arm: Annotated[
         Optional[list[str]],
-        typer.Option(help="NAME=PATH,PATH: training seeds of one model, runs or files. May be repeated."),
+        typer.Option(
+            help="NAME=PATH,PATH: training seeds of one model, as runs or as results files. Repeatable."
+        ),
     ] = None,
     group_seeds: Annotated[
-        bool, typer.Option(help="Take runs that differ in the training seed only as one model.")
+        bool, typer.Option(help="Take runs that differ only in the training seed as one model.")
     ] = True,
     group_by: Annotated[
         Optional[str],
@@ -41,16 +45,20 @@ def compare(
     plan: Annotated[
         Optional[float],
         typer.Option(
-            help="Also say how many images it takes to find a true difference of so many AP points."
+            help="Also say how many images it takes to find a true difference of this many AP points."
         ),
     ] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Also print sizes and classes.")] = False,
-    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Each against each.")] = False,
-    interval: Annotated[str, typer.Option(help="bca or basic; both are in the JSON.")] = "bca",
-    areas: Annotated[
-        str, typer.Option(help="Small, medium, large by pixels of the images (resized) or photos (original).")
-    ] = "resized",
-    split: Annotated[str, typer.Option(help="val or train; of runs.")] = "val",
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also print the differences by object size and by class.")
+    ] = False,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Compare each with each, instead of each with the first.")
+    ] = False,
+    interval: Annotated[
+        str, typer.Option(help="Bootstrap interval to report: bca or basic; --json gives both.")
+    ] = "bca",
+    areas: AreasOption = "resized",
+    split: Annotated[str, typer.Option(help="Split of the runs' dataset: val or train.")] = "val",
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the images.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
     out: Annotated[Optional[Path], typer.Option(help="Also write the comparison to this JSON file.")] = None,
@@ -67,31 +75,31 @@ def compare(
     taco-kd compare --arm plain=a0.json,a1.json --arm distilled=b0.json,b1.json --annotations gt.json
     """
     from taco_kd.cli.comparison_tables import class_table, plan_table, summary_table
-    from taco_kd.errors import UsageError, one_of
+    from taco_kd.errors import chosen
     from taco_kd.evaluate.comparison import compare_arms
+    from taco_kd.evaluate.intervals import METHODS
     from taco_kd.evaluate.results_file import read_ground_truth
+    from taco_kd.evaluate.truth import AREAS
     from taco_kd.files import write_json
     from taco_kd.progress import notice, task, warn
     from taco_kd.runs import split_named
 
-    if interval not in ("bca", "basic"):
-        raise UsageError(one_of("interval", interval, ["bca", "basic"]))
-    if areas not in ("resized", "original"):
-        raise UsageError(one_of("areas", areas, ["resized", "original"]))
-    chosen: Split = split_named(split)
+    method = chosen("interval", interval, METHODS)
+    area_space = chosen("areas", areas, AREAS)
+    of_split = split_named(split)
     arms = _arms(paths or [], arm or [], group_seeds)
     truth = None if annotations is None else read_ground_truth(annotations)
-    _evaluate([run for each in arms for run in getattr(each, "runs", ())], chosen)
+    _evaluate([run for each in arms for run in getattr(each, "runs", ())], of_split)
     with task("compare") as tick:
         result = compare_arms(
             arms,
             truth,
-            split=chosen,
+            split=of_split,
             resamples=resamples,
             seed=seed,
             group_by=group_by,
-            areas=areas,  # type: ignore[arg-type]
-            interval=interval,  # type: ignore[arg-type]
+            areas=area_space,
+            interval=method,
             all_pairs=all_pairs,
             plan_for=None if plan is None else plan / 100,
             on_progress=tick,

@@ -13,10 +13,11 @@ from taco_kd.cli.list_models import print_models
 
 def list_(
     what: Annotated[
-        str, typer.Argument(help="models, recipes, studies, sources, classes or tables")
+        str, typer.Argument(help="models, recipes, studies, sources, classes or tables", metavar="WHAT")
     ] = "models",
     name: Annotated[
-        Optional[str], typer.Argument(help="One label space or class table, to see what is in it.")
+        Optional[str],
+        typer.Argument(help="One label space or class table, to see what is in it.", metavar="NAME"),
     ] = None,
     only: Annotated[
         Optional[str], typer.Option(help="Models whose name fits this pattern, for example 'rtdetr-*'.")
@@ -30,7 +31,7 @@ def list_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The models, recipes, studies, data sources, label spaces and tables between them that there are.
+    """What there is to choose from: models, recipes, studies, data sources, label spaces and class tables.
 
     [bold]Examples[/bold]
 

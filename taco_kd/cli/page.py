@@ -13,7 +13,7 @@ from taco_kd.cli.common import OUT, AsJson, print_json, say
 def report(
     runs: Annotated[
         Optional[list[Path]],
-        typer.Argument(help=f"Run folders, the reference first. [default: {OUT}/runs/*]"),
+        typer.Argument(help="Run folders, the reference first.", metavar="RUN", show_default=f"{OUT}/runs/*"),
     ] = None,
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path(OUT) / "report.html",
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the comparison.")] = 1000,

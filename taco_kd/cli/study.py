@@ -20,7 +20,7 @@ def study(
         str, typer.Argument(metavar="STUDY", help="A study (taco-kd list studies) or a .toml file.")
     ],
     out: Annotated[
-        Optional[Path], typer.Option(help=f"Folder of the study. [default: {OUT}/studies/NAME]")
+        Optional[Path], typer.Option(help="Folder of the study.", show_default=f"{OUT}/studies/NAME")
     ] = None,
     data: Annotated[
         Optional[Path], typer.Option(help="A prepared dataset, instead of the one the study names.")
@@ -31,20 +31,24 @@ def study(
     only: Annotated[
         Optional[str],
         typer.Option(
-            metavar="PATTERN", help="Run only cells of such a name, for example 'baseline_*_seed0'."
+            metavar="PATTERN",
+            help="Only the cells whose names fit this pattern, for example 'baseline_*_seed0'.",
         ),
     ] = None,
     jobs: Annotated[
-        Optional[int], typer.Option(min=1, help="Cells at a time. [default: one for each GPU, else 1]")
+        Optional[int],
+        typer.Option(min=1, help="How many cells run at a time.", show_default="one for each GPU, else 1"),
     ] = None,
-    launcher: Annotated[str, typer.Option(help="local (processes of this machine), slurm or ray")] = "local",
+    launcher: Annotated[
+        str, typer.Option(help="What runs the cells: local (processes of this machine), slurm or ray.")
+    ] = "local",
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the comparisons.")] = 1000,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Run cells again whose settings or data have changed.")
+        bool, typer.Option("--overwrite", help="Run again the cells whose settings or data have changed.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A grid of runs (recipe x initial weights x seed x fold) and its verdicts; a second call goes on.
+    """A grid of runs (recipe x initial weights x seed x fold) and its verdicts; called again, it goes on.
 
     [bold]Examples[/bold]
 

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
-from taco_kd.cli.common import (
-    OUT,
-    AsJson,
-    DataOption,
-    Device,
-    Overwrite,
-    data_or_synthetic,
-    metric_rows,
-    print_json,
-    print_table,
-    say,
-)
+from taco_kd.cli.common import OUT, AsJson, DataOption, Device, Overwrite
 from taco_kd.cli.model_options import (
     AddPrefix,
     AllowPartial,
@@ -30,16 +19,21 @@ from taco_kd.cli.model_options import (
     student_settings,
     teacher_settings,
 )
+from taco_kd.cli.training_run import overrides_of, run_training
 
-if TYPE_CHECKING:
-    from taco_kd.config import Recipe
-
+RunFolder = Annotated[Optional[Path], typer.Option(help="Run folder.", show_default=f"{OUT}/runs/RECIPE")]
+RecipeName = Annotated[str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")]
 Settings = Annotated[
     Optional[list[str]],
     typer.Option("--set", help="Override one setting, for example train.lr=1e-4. Repeatable."),
 ]
-Steps = Annotated[Optional[int], typer.Option(help="Optimiser steps, instead of the recipe's length.")]
-Seed = Annotated[Optional[int], typer.Option(help="Seed of data order, augmentation and new layers.")]
+Steps = Annotated[
+    Optional[int], typer.Option(help="How many optimiser steps to train.", show_default="the recipe's")
+]
+Seed = Annotated[
+    Optional[int],
+    typer.Option(help="Seed of data order, augmentation and new layers.", show_default="the recipe's"),
+]
 Resume = Annotated[
     Optional[Path], typer.Option(help="Go on with the stopped run in this folder, with its own settings.")
 ]
@@ -47,13 +41,14 @@ Resume = Annotated[
 
 def train(
     data: DataOption = None,
-    out: Annotated[Optional[Path], typer.Option(help=f"Run folder. [default: {OUT}/runs/RECIPE]")] = None,
-    recipe: Annotated[
-        str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")
-    ] = "nano-baseline",
+    out: RunFolder = None,
+    recipe: RecipeName = "nano-baseline",
     model: Annotated[
         Optional[str],
-        typer.Option(help="Model to train (taco-kd list models), or a transformers folder or hub name."),
+        typer.Option(
+            help="Model to train (taco-kd list models), or a run folder, transformers folder or hub name.",
+            show_default="the recipe's",
+        ),
     ] = None,
     weights: Weights = None,
     backbone_from: BackboneFrom = None,
@@ -80,7 +75,7 @@ def train(
 
     taco-kd train --resume runs/teacher
     """
-    overrides = _overrides(
+    overrides = overrides_of(
         settings,
         student_settings(
             model,
@@ -96,26 +91,28 @@ def train(
         seed=seed,
         device=device,
     )
-    _run(recipe, overrides, data, out, resume, overwrite, as_json)
+    run_training(recipe, overrides, data, out, resume, overwrite, as_json)
 
 
 def distill(
     teacher: Annotated[
         Optional[str],
         typer.Option(
-            help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a model of the "
-            "list, a run or transformers folder, a .safetensors, .pth, .pt or .onnx file, or a hub name. "
-            "[default: the recipe's]"
+            help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a model of "
+            "taco-kd list models, a run or transformers folder, a .safetensors, .pth, .pt or .onnx file, or "
+            "a hub name.",
+            show_default="the recipe's",
         ),
     ] = None,
     data: DataOption = None,
-    out: Annotated[Optional[Path], typer.Option(help=f"Run folder. [default: {OUT}/runs/RECIPE]")] = None,
-    recipe: Annotated[
-        str, typer.Option(help="A recipe (taco-kd list recipes) or a .toml file.")
-    ] = "nano-paper",
+    out: RunFolder = None,
+    recipe: RecipeName = "nano-paper",
     student: Annotated[
         Optional[str],
-        typer.Option(help="Student model (taco-kd list models), or a transformers folder or hub name."),
+        typer.Option(
+            help="Student model (taco-kd list models), or a run folder, transformers folder or hub name.",
+            show_default="the recipe's",
+        ),
     ] = None,
     weights: Weights = None,
     backbone_from: BackboneFrom = None,
@@ -125,10 +122,12 @@ def distill(
     allow_partial: AllowPartial = False,
     image_size: ImageSize = None,
     teacher_model: Annotated[
-        Optional[str], typer.Option(help="Which model a --teacher file holds that does not say so itself.")
+        Optional[str],
+        typer.Option(help="Model that the --teacher file holds, where the file does not say so itself."),
     ] = None,
     teacher_classes: Annotated[
-        Optional[str], typer.Option(help="Like --weights-classes, for the teacher.")
+        Optional[str],
+        typer.Option(help="Label space of a teacher that does not name its classes; as --weights-classes."),
     ] = None,
     class_map: Annotated[
         Optional[str],
@@ -170,73 +169,5 @@ def distill(
     given["distill.class_map"] = class_map
     if resume is None:
         given |= teacher_settings(teacher, recipe, teacher_model, teacher_classes)
-    overrides = _overrides(settings, given, steps=steps, seed=seed, device=device)
-    _run(recipe, overrides, data, out, resume, overwrite, as_json)
-
-
-def _overrides(
-    settings: list[str] | None,
-    given: dict[str, Any],
-    *,
-    steps: int | None,
-    seed: int | None,
-    device: str,
-) -> list[str]:
-    flags: dict[str, Any] = {
-        **given,
-        "train.steps": steps,
-        "train.seed": seed,
-        "train.device": None if device == "auto" else device,
-    }
-    return [f"{key}={value}" for key, value in flags.items() if value is not None] + (settings or [])
-
-
-def _resumed(folder: Path) -> tuple[Recipe, Path]:
-    from taco_kd.config import Recipe, validate
-    from taco_kd.errors import DataError
-    from taco_kd.runs import RunDir
-
-    run = RunDir(folder)
-    if not run.record_file.is_file():
-        raise DataError(f"{folder}: not a run folder (no run.json), so there is nothing to resume")
-    record = run.record()
-    return validate(Recipe, record["recipe"], where=str(run.record_file)), Path(record["data"]["path"])
-
-
-def _run(
-    recipe_name: str,
-    overrides: list[str],
-    data_path: Path | None,
-    out: Path | None,
-    resume: Path | None,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    from taco_kd.config import load_recipe
-    from taco_kd.environment import pick_device
-    from taco_kd.evaluate.stage import evaluate, evaluate_initial
-    from taco_kd.models.settings import locate
-    from taco_kd.progress import task
-    from taco_kd.runs import DataDir
-    from taco_kd.train.stage import train as stage
-
-    if resume is not None:
-        recipe, data_path = _resumed(resume)
-        data, out = DataDir.open(data_path), resume
-    else:
-        recipe = load_recipe(recipe_name, overrides)
-        locate(recipe.student, recipe.teacher)
-        data = data_or_synthetic(data_path)
-        out = out or Path(OUT) / "runs" / recipe.name
-    with task(recipe.name) as tick:
-        run = stage(recipe, data, out, overwrite=overwrite, resume=resume is not None, on_progress=tick)
-    device = pick_device(recipe.train.device)
-    with task("evaluate") as tick:
-        after = evaluate(run, device=device, on_progress=tick)
-    before = evaluate_initial(run, device=device)
-    if as_json:
-        print_json({"run": str(run.path), "before": before.to_json(), "after": after.to_json()})
-        return
-    columns, rows = metric_rows({"before": before.to_json(), "after": after.to_json()})
-    print_table(columns, rows, title=f"{recipe.name}: {after.images} validation images, AP x 100")
-    say(f"Run: {run.path}")
+    overrides = overrides_of(settings, given, steps=steps, seed=seed, device=device)
+    run_training(recipe, overrides, data, out, resume, overwrite, as_json)

@@ -9,6 +9,7 @@ import typer
 
 from taco_kd.cli.common import (
     OUT,
+    AreasOption,
     AsJson,
     Device,
     Overwrite,
@@ -27,43 +28,42 @@ def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Run folders; .safetensors of ours; Ultralytics .onnx or .pt; transformers folders or hub "
-            "names (OWNER/REPO); COCO results (.json).",
-            metavar="MODEL...",
+            help="Run folders; .safetensors files of taco-kd; Ultralytics .onnx or .pt; transformers "
+            "folders or hub names (OWNER/REPO); COCO results (.json).",
+            metavar="MODEL",
         ),
     ],
     data: Annotated[
-        Optional[Path], typer.Option(help="A prepared dataset. [default: the one each run was trained on]")
+        Optional[Path],
+        typer.Option(help="A prepared dataset.", show_default="the one each run was trained on"),
     ] = None,
-    split: Annotated[str, typer.Option(help="val or train")] = "val",
+    split: Annotated[str, typer.Option(help="Split of the dataset: val or train.")] = "val",
     annotations: Annotated[
         Optional[Path], typer.Option(help="COCO ground truth of results files, instead of --data.")
     ] = None,
     images: Annotated[
-        Optional[Path], typer.Option(help="Folder of the images of --annotations, to show the worst.")
+        Optional[Path], typer.Option(help="Folder of the images of --annotations, to show the worst of them.")
     ] = None,
     class_map: Annotated[
         Optional[Path],
-        typer.Option(help="CSV with lines 'detector's class,dataset's class' where names differ."),
+        typer.Option(help="CSV file with lines DETECTOR'S CLASS,DATASET'S CLASS, for names that differ."),
     ] = None,
-    areas: Annotated[
-        str, typer.Option(help="Pixels of small, medium and large: resized or original photos.")
-    ] = "resized",
+    areas: AreasOption = "resized",
     confidence: Annotated[
         Optional[float],
-        typer.Option(help="Threshold of the confusion matrix and the worst images. [default: best F1]"),
+        typer.Option(help="Threshold of the confusion matrix and the worst images.", show_default="best F1"),
     ] = None,
     out: Annotated[
         Optional[Path],
         typer.Option(
             "--out",
             "--report",
-            help="Folder for index.html, analysis.json and, of models that are no runs, the detections. "
-            f"[default: {OUT}/evaluate/NAME for these, none for runs and results files]",
+            help="Folder for index.html, analysis.json and, of models that are no runs, the detections.",
+            show_default=f"{OUT}/evaluate/NAME for these, none for runs and results files",
         ),
     ] = None,
     drop_duplicates: Annotated[
-        bool, typer.Option("--drop-duplicates", help="Leave repeated rows of results files out.")
+        bool, typer.Option("--drop-duplicates", help="Leave out repeated rows of results files.")
     ] = False,
     trust_pickle: Annotated[
         bool,
@@ -84,23 +84,22 @@ def evaluate(
     taco-kd evaluate predictions.json --annotations gt.json --images photos --report page
     """
     from taco_kd.environment import pick_device
-    from taco_kd.errors import UsageError, one_of
+    from taco_kd.errors import chosen
     from taco_kd.evaluate.classes import read_class_map
     from taco_kd.evaluate.evaluation import Options, evaluate_source
     from taco_kd.evaluate.predictors import is_results, is_run
+    from taco_kd.evaluate.truth import AREAS
     from taco_kd.progress import notice, task
     from taco_kd.report.evaluation import write_evaluation
     from taco_kd.runs import DataDir, split_named
 
-    if areas not in ("resized", "original"):
-        raise UsageError(one_of("--areas", areas, ("resized", "original")))
     options = Options(
         data=DataDir.open(data) if data else None,
         split=split_named(split),
         annotations=annotations,
         images=images,
         class_map=read_class_map(class_map) if class_map else {},
-        areas="original" if areas == "original" else "resized",
+        areas=chosen("areas", areas, AREAS),
         confidence=confidence,
         drop_duplicates=drop_duplicates,
         trust_pickle=trust_pickle,

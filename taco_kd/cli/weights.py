@@ -13,11 +13,15 @@ from taco_kd.cli.model_options import AddPrefix, StripPrefix, WeightsClasses
 def inspect_weights(
     source: Annotated[
         str,
-        typer.Argument(help="A run or transformers folder, a .safetensors or .pth file, or a hub name."),
+        typer.Argument(
+            help="A run or transformers folder, a .safetensors, .pth, .pt or .onnx file, or a hub name "
+            "(OWNER/REPO@REVISION).",
+            metavar="SOURCE",
+        ),
     ],
     model: Annotated[
         Optional[str],
-        typer.Option(help="Show how it would load into this model. [default: the one it says it holds]"),
+        typer.Option(help="Show how it would load into this model.", show_default="the one it says it holds"),
     ] = None,
     weights_classes: WeightsClasses = None,
     strip_prefix: StripPrefix = None,

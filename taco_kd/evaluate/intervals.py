@@ -39,6 +39,7 @@ CONFIDENCE = 0.95
 TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 Method = Literal["bca", "basic"]
+METHODS: tuple[Method, ...] = ("bca", "basic")
 
 
 @dataclass(frozen=True)

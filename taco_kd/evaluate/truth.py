@@ -14,6 +14,7 @@ from taco_kd.evaluate.columns import Floats, Ints, boxes_of, fields, floats, ind
 
 Areas = Literal["resized", "original"]
 """Pixels in which box areas are measured: those of the (prepared) images, or those of the original photos."""
+AREAS: tuple[Areas, ...] = ("resized", "original")
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ def test_every_help_has_an_example(command):
     assert f"taco-kd {command}" in found.stdout
 
 
+def test_help_shows_defaults_that_are_worked_out_later():
+    for command, default in (("train", "taco-kd-out/runs/RECIPE"), ("compare", "that of the runs")):
+        words = run(command, "--help").stdout.replace("│", " ").split()
+        assert default in " ".join(words)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

@@ -208,7 +208,7 @@ def test_bad_results_are_one_line_and_exit_code_3(
         ),
         (["gt.json", "--annotations", "gt.json"], 3, "this looks like a ground truth"),
         (["none.json", "--annotations", "gt.json"], 3, "none.json: no such file"),
-        (["found.json", "--annotations", "gt.json", "--areas", "native"], 2, "unknown --areas 'native'"),
+        (["found.json", "--annotations", "gt.json", "--areas", "native"], 2, "unknown areas 'native'"),
         (["found.json", "--annotations", "gt.json", "--confidence", "nan"], 2, "confidence = nan"),
         (["found.json", "--data", "nowhere"], 3, "nowhere: not a prepared dataset"),
         (["found.json", "--annotations", "gt.json", "--class-map", "no.csv"], 3, "no.csv: no such file"),

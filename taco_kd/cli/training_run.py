@@ -1,0 +1,81 @@
+"""What ``taco-kd train`` and ``taco-kd distill`` do once their options are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taco_kd.cli.common import OUT, data_or_synthetic, metric_rows, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from taco_kd.config import Recipe
+
+
+def overrides_of(
+    settings: list[str] | None,
+    given: dict[str, Any],
+    *,
+    steps: int | None,
+    seed: int | None,
+    device: str,
+) -> list[str]:
+    """``key=value`` lines of the flags that were given, then those of ``--set``, which has the last word."""
+    flags: dict[str, Any] = {
+        **given,
+        "train.steps": steps,
+        "train.seed": seed,
+        "train.device": None if device == "auto" else device,
+    }
+    return [f"{key}={value}" for key, value in flags.items() if value is not None] + (settings or [])
+
+
+def _resumed(folder: Path) -> tuple[Recipe, Path]:
+    from taco_kd.config import Recipe, validate
+    from taco_kd.errors import DataError
+    from taco_kd.runs import RunDir
+
+    run = RunDir(folder)
+    if not run.record_file.is_file():
+        raise DataError(f"{folder}: not a run folder (no run.json), so there is nothing to resume")
+    record = run.record()
+    return validate(Recipe, record["recipe"], where=str(run.record_file)), Path(record["data"]["path"])
+
+
+def run_training(
+    recipe_name: str,
+    overrides: list[str],
+    data_path: Path | None,
+    out: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Train, evaluate before and after, and print both."""
+    from taco_kd.config import load_recipe
+    from taco_kd.environment import pick_device
+    from taco_kd.evaluate.stage import evaluate, evaluate_initial
+    from taco_kd.models.settings import locate
+    from taco_kd.progress import task
+    from taco_kd.runs import DataDir
+    from taco_kd.train.stage import train as stage
+
+    if resume is not None:
+        recipe, data_path = _resumed(resume)
+        data, out = DataDir.open(data_path), resume
+    else:
+        recipe = load_recipe(recipe_name, overrides)
+        locate(recipe.student, recipe.teacher)
+        data = data_or_synthetic(data_path)
+        out = out or Path(OUT) / "runs" / recipe.name
+    with task(recipe.name) as tick:
+        run = stage(recipe, data, out, overwrite=overwrite, resume=resume is not None, on_progress=tick)
+    device = pick_device(recipe.train.device)
+    with task("evaluate") as tick:
+        after = evaluate(run, device=device, on_progress=tick)
+    before = evaluate_initial(run, device=device)
+    if as_json:
+        print_json({"run": str(run.path), "before": before.to_json(), "after": after.to_json()})
+        return
+    columns, rows = metric_rows({"before": before.to_json(), "after": after.to_json()})
+    print_table(columns, rows, title=f"{recipe.name}: {after.images} validation images, AP x 100")
+    say(f"Run: {run.path}")
