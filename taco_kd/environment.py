@@ -22,7 +22,6 @@ PACKAGES = (
     "transformers",
     "ultralytics",
     "accelerate",
-    "faster-coco-eval",
     "pycocotools",
     "onnxruntime",
     "onnxruntime-gpu",

@@ -134,10 +134,10 @@ def _arms(paths: list[Path], named: list[str], group_seeds: bool) -> list[ArmOfR
     from taco_kd.evaluate.comparison import ArmOfFiles
     from taco_kd.runs import RunDir
 
-    files = [path for path in paths if _is_file(path)]
-    runs = [RunDir.open(path) for path in paths if not _is_file(path)]
     if len(paths) + len(named) < 2:
         raise UsageError("compare needs at least two run folders or results files: the reference first")
+    files = [path for path in paths if _is_file(path)]
+    runs = [RunDir.open(path) for path in paths if not _is_file(path)]
     alone = len({path.stem for path in files}) == len(files)
     of_files = [ArmOfFiles(path.stem if alone else str(path), (path,)) for path in files]
     of_runs = arms_of(runs, group_seeds=group_seeds, alone=not (files or named)) if runs else []
