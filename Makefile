@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/taco-kd demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
 
 check: $(READY)
 	$(BIN)/ruff check .

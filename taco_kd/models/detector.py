@@ -60,15 +60,17 @@ class ImageModel(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self._takes_images_as_they_are = _is_identity(mean, std)
 
     def normalised(self, images: Tensor) -> Tensor:
         """``images`` [B, 3, H, W] in 0..1 as the network wants them."""
-        return (images - self.mean) / self.std
+        return images if self._takes_images_as_they_are else (images - self.mean) / self.std
 
     def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Expect images normalised so, as weights from elsewhere were trained on."""
         self.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
         self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+        self._takes_images_as_they_are = _is_identity(mean, std)
 
     def architecture(self) -> Mapping[str, Any]:
         """JSON values from which the family rebuilds the network, whatever its size; weights apart."""
@@ -93,6 +95,10 @@ class ImageModel(nn.Module):
             "std": json.dumps([round(v, 6) for v in self.std.flatten().tolist()]),
             "class_names": json.dumps(self.class_names),
         }
+
+
+def _is_identity(mean: Sequence[float], std: Sequence[float]) -> bool:
+    return tuple(mean) == IDENTITY_MEAN and tuple(std) == IDENTITY_STD
 
 
 class Detector(ImageModel):

@@ -251,8 +251,7 @@ def test_teacher_and_student_of_other_size_and_normalisation(program, small_data
 
     teacher = zoo.load(zoo.packaged_file(zoo.find("conditional-detr-nano")))
     teacher.image_size = 224
-    teacher.mean.fill_(0.45)
-    teacher.std.fill_(0.25)
+    teacher.set_normalisation([0.45] * 3, [0.25] * 3)
     save_model(tmp_path / "teacher.safetensors", teacher)
     words = ("--data", small_data.path, "--steps", 1, "--set", "distill.features=off")
     code, _, err = program(

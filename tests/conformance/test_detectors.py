@@ -142,8 +142,7 @@ def test_batches_without_any_object(case, count):
 @pytest.mark.parametrize("names", [NAMES, ("one",)], ids=["4", "1"])
 def test_a_saved_model_comes_back_as_it_was(case, names, tmp_path):
     model = perturbed(case, names).eval()
-    model.mean.fill_(0.4)
-    model.std.fill_(0.25)
+    model.set_normalisation([0.4] * 3, [0.25] * 3)
     save_model(tmp_path / "m.safetensors", model)
     again = zoo.load(tmp_path / "m.safetensors")
     assert again.class_names == names

@@ -15,8 +15,7 @@ def test_the_model_normalises_its_own_input():
     images = torch.rand(1, 3, 192, 192)
     with torch.no_grad():
         plain = model(images).logits
-        model.mean.fill_(0.5)
-        model.std.fill_(0.25)
+        model.set_normalisation([0.5] * 3, [0.25] * 3)
         shifted = model(images * 0.25 + 0.5).logits
     assert torch.allclose(plain, shifted, atol=1e-4)
 
