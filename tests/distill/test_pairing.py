@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taco_kd.classes.class_map import ClassMap
+from taco_kd.classes.spaces import NO_CLASS
 from taco_kd.distill import pairing
 from taco_kd.errors import UsageError
 from taco_kd.types import DetectorOutput
@@ -30,12 +31,20 @@ def test_no_shared_name_is_an_error_that_says_what_to_do():
         ClassMap.between(["can"], ["person"])
 
 
-@given(st.lists(st.text(min_size=1, max_size=3), unique=True, min_size=1), st.randoms())
+@given(
+    st.lists(st.text(min_size=1, max_size=3).filter(lambda n: n != NO_CLASS), unique=True, min_size=1),
+    st.randoms(),
+)
 def test_by_name_pairs_equal_names_whatever_the_order(names, random):
     shuffled = list(names)
     random.shuffle(shuffled)
     mapped = ClassMap.between(names, shuffled)
     assert [names[i] for i in mapped.student] == [shuffled[i] for (i,) in mapped.teacher] == names
+
+
+def test_a_gap_in_a_head_is_nobodys_partner():
+    mapped = ClassMap.between(["can", NO_CLASS], [NO_CLASS, "can"])
+    assert (mapped.student, mapped.teacher) == ([0], [(1,)])
 
 
 def test_index_pairs_query_i_with_query_i():
