@@ -127,6 +127,14 @@ class Detector(ImageModel):
         """
         raise NotImplementedError
 
+    def backbone_output(self, images: Tensor) -> DetectorOutput:
+        """The backbone's maps of ``images`` [B, 3, H, W] alone; families that can leave out the rest."""
+        return DetectorOutput(
+            images.new_zeros(len(images), 0, len(self.class_names)),
+            images.new_zeros(len(images), 0, 4),
+            self(images, with_features=True).features,
+        )
+
     def decode(
         self, output: DetectorOutput, *, width: float, height: float, top_k: int = 100
     ) -> list[Detections]:
