@@ -127,6 +127,11 @@ class Detector(ImageModel):
         """
         raise NotImplementedError
 
+    @property
+    def takes_queries(self) -> bool:
+        """Whether ``forward`` takes a ``QueryGroup`` in training, as ``queries``."""
+        return False
+
     def decode(
         self, output: DetectorOutput, *, width: float, height: float, top_k: int = 100
     ) -> list[Detections]:
