@@ -139,9 +139,8 @@ class Distiller(nn.Module):
             found = self._pair(student, teacher)
             pairs = len(found)
             logits_s = self.classes.student_logits(student.logits[found.image, found.student])
-            logits_t = self.classes.teacher_logits(teacher.logits[found.image, found.teacher])
             boxes_s = student.boxes_cxcywh[found.image, found.student]
-            boxes_t = teacher.boxes_cxcywh[found.image, found.teacher]
+            logits_t, boxes_t = found.target_logits, found.target_boxes
             if config.classes == "softmax-kl":
                 raw["kd_classes"] = class_losses.softmax_kl(
                     logits_s, logits_t, temperature=config.temperature
@@ -160,6 +159,5 @@ class Distiller(nn.Module):
         return DistillTerms(raw, {name: weights[name] * term for name, term in raw.items()}, pairs)
 
     def _pair(self, student: DetectorOutput, teacher: DetectorOutput) -> pairing.Pairs:
-        if self.config.pairing == "index":
-            return pairing.by_index(student, teacher, self.classes)
-        return pairing.hungarian(student, teacher, self.classes, min_score=self.config.min_teacher_score)
+        settings = pairing.PairingSettings(kind=self.config.pairing, min_score=self.config.min_teacher_score)
+        return pairing.pair(student, teacher, self.classes, settings)
