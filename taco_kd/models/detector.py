@@ -134,6 +134,10 @@ class Detector(ImageModel):
             images.new_zeros(len(images), 0, 4),
             self(images, with_features=True).features,
         )
+    @property
+    def takes_queries(self) -> bool:
+        """Whether ``forward`` takes a ``QueryGroup`` in training, as ``queries``."""
+        return False
 
     def decode(
         self, output: DetectorOutput, *, width: float, height: float, top_k: int = 100

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector
-from taco_kd.types import DetectorOutput, FeatureMap, FeatureSpec, Targets
+from taco_kd.types import DetectorOutput, FeatureMap, FeatureSpec, LayerOutput, QueryGroup, Targets
 
 
 class HFDetector(Detector):
@@ -38,18 +39,42 @@ class HFDetector(Detector):
         """Logits and boxes of the queries that are used at inference."""
         return raw.logits, raw.pred_boxes
 
+    def layer_outputs(self, raw: Any) -> list[LayerOutput]:
+        """Answers of the decoder layers before the last, for the queries that are used at inference."""
+        del raw
+        return []
+
     def training_graph(self) -> AbstractContextManager[None]:
         """Surrounds each forward: a family whose original trains another graph changes the graph here."""
         return nullcontext()
 
+    def injection(self, queries: QueryGroup | None) -> AbstractContextManager[list[LayerOutput]]:
+        """Surrounds each forward, inside ``training_graph``; yields the answers to ``queries``, by layer.
+
+        Raises:
+            UsageError: there are queries, and this model takes none.
+        """
+        if queries is not None:
+            raise UsageError(f"{self.model_name} takes no injected queries; use another distill.pairing")
+        return nullcontext([])
+
     def forward(
-        self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
+        self,
+        images: Tensor,
+        targets: Sequence[Targets] | None = None,
+        *,
+        with_features: bool = False,
+        queries: QueryGroup | None = None,
     ) -> DetectorOutput:
-        """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss."""
+        """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss.
+
+        With ``queries``, in training, the decoder answers these too (``DetectorOutput.injected``); everything
+        else comes out as without them.
+        """
         labels = None
         if targets is not None:
             labels = [{"class_labels": t.class_ids, "boxes": t.boxes_cxcywh} for t in targets]
-        with self._captured(with_features) as maps, self.training_graph():
+        with self._captured(with_features) as maps, self.training_graph(), self.injection(queries) as answers:
             raw = self.network(pixel_values=self.normalised(images), labels=labels)
         logits, boxes = self.matching_part(raw)
         losses = self.losses(raw, labels) if labels is not None else {}
@@ -57,7 +82,7 @@ class HFDetector(Detector):
             FeatureMap(tensor, spec.stride, spec.name)
             for tensor, spec in zip(maps, self.features_spec, strict=False)
         ]
-        return DetectorOutput(logits, boxes, features, losses)
+        return DetectorOutput(logits, boxes, features, losses, self.layer_outputs(raw), answers)
 
     @contextmanager
     def _captured(self, wanted: bool) -> Iterator[list[Tensor]]:
