@@ -79,6 +79,20 @@ class FeatureMap:
     name: str
 
 
+@dataclass(frozen=True)
+class AttentionMap:
+    """Self-attention of an encoder layer over a grid of H x W places, row by row.
+
+    Attributes:
+        tensor: [B, heads, H*W, H*W]: how much each place (first) attends to each (second); rows sum to 1.
+        height, width: of the grid.
+    """
+
+    tensor: Tensor
+    height: int
+    width: int
+
+
 @dataclass
 class DetectorOutput:
     """What every detector returns.
@@ -88,12 +102,16 @@ class DetectorOutput:
         boxes_cxcywh: [B, Q, 4] fractions of the image, 0..1.
         features: maps of the backbone, fine to coarse; empty unless the model was asked for them.
         losses: named, already weighted terms of the model's own detection loss; empty without targets.
+        encoder_maps: maps after the encoder, fine to coarse; empty unless the model was asked for them.
+        attention: of the encoder's last self-attention; None unless the model was asked for it.
     """
 
     logits: Tensor
     boxes_cxcywh: Tensor
     features: list[FeatureMap] = field(default_factory=list)
     losses: dict[str, Tensor] = field(default_factory=dict)
+    encoder_maps: list[FeatureMap] = field(default_factory=list)
+    attention: AttentionMap | None = None
 
 
 @dataclass(frozen=True)
