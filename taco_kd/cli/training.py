@@ -109,7 +109,7 @@ def distill(
     recipe: Annotated[
         Optional[str],
         typer.Option(
-            help="A recipe (taco-kd list recipes) or a .toml file: paper, paper-code or matched at full size, "
+            help="A recipe (taco-kd list recipes) or a .toml file: paper, paper-code, matched (full size) "
             "or their nano twins. With a DINOv3 teacher the recipe of that teacher is meant.",
             show_default=DEFAULT,
         ),

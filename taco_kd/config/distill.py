@@ -52,7 +52,7 @@ class DistillConfig(Settings):
     decay_share: float = Field(0.5, gt=0, le=1)
     """share of the run over which they fall"""
     temperature: float = Field(4.0, gt=0)
-    """tau of Eq. 3, and of the channel-wise loss"""
+    """tau of Eq. 3"""
     kl_reduction: Literal["pairs", "images"] = "pairs"
     """softmax-kl: mean over the pairs, or their sum divided by the images alone, as released (batchmean)"""
     min_teacher_score: float = Field(0.3, ge=0, le=1)

@@ -67,7 +67,6 @@ class Distiller(nn.Module):
             Lesson(lesson.distill, student, teacher)
             for lesson, teacher in zip(lessons, teachers, strict=True)
         )
-        self._student = [student]
         if sum(lesson.injects for lesson in self.each()) > 1:
             raise UsageError(
                 "distill.pairing=injected can be asked of one teacher only; give the others pairing=hungarian"
@@ -98,10 +97,14 @@ class Distiller(nn.Module):
             lesson.needs_predictions for lesson in self.each()
         )
 
-    def teach(self, images: Tensor, targets: Sequence[Targets]) -> list[Taught]:
-        """One forward of each teacher on ``images`` [B, 3, H, W] in 0..1."""
-        student = self._student[0]
-        return [lesson.taught(lesson.teacher_output(images), targets, student) for lesson in self.each()]
+    def teach(self, images: Tensor, targets: Sequence[Targets], *, seed: int = 0) -> list[Taught]:
+        """One forward of each teacher on ``images`` [B, 3, H, W] in 0..1.
+
+        Args:
+            targets: the ground truth, beside which injected queries are made.
+            seed: of the noise of injected queries, another one for each step.
+        """
+        return [lesson.taught(lesson.teacher_output(images), targets, seed=seed) for lesson in self.each()]
 
     def asks(self, taught: Sequence[Taught]) -> dict[str, bool | QueryGroup]:
         """Keywords of the student's forward; always the backbone maps, where gradients are measured."""

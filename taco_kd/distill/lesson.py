@@ -13,13 +13,13 @@ from taco_kd.classes.class_map import ClassMap
 from taco_kd.classes.tables import read_table
 from taco_kd.config import DistillConfig
 from taco_kd.distill import pairing
-from taco_kd.distill.feature_losses import make_feature_loss
 from taco_kd.distill.losses.attention import AttentionTransfer
+from taco_kd.distill.losses.feature_losses import FEATURE_LOSSES
 from taco_kd.distill.losses.l1 import l1
 from taco_kd.distill.losses.l1_giou import l1_giou
 from taco_kd.distill.losses.sigmoid_bce import sigmoid_bce
 from taco_kd.distill.losses.softmax_kl import softmax_kl
-from taco_kd.distill.pairs import Pairs
+from taco_kd.distill.pairing import PairingSettings, Pairs
 from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector, FeatureModel
 from taco_kd.types import DetectorOutput, LayerOutput, QueryGroup, Targets
@@ -30,11 +30,8 @@ class Taught:
     """A teacher's answer on a batch and, with injected pairing, what the student's decoder is asked."""
 
     output: DetectorOutput
-    group: pairing.injected.Group | None = None
-
-    @property
-    def queries(self) -> QueryGroup | None:
-        return None if self.group is None else self.group.queries
+    queries: QueryGroup | None = None
+    pairs: Pairs | None = None
 
 
 def class_map(config: DistillConfig, student: Sequence[str], teacher: Sequence[str]) -> ClassMap:
@@ -69,13 +66,16 @@ class Lesson(nn.Module):
         self.config = config
         # In a list, so not a child: the teacher is neither trained, nor saved, nor set to train().
         self._teacher = [teacher.eval().requires_grad_(False)]
-        self.needs_predictions = config.classes != "off" or config.boxes != "off"
+        self.needs_predictions = _predicts(config)
+        self.pairing = PairingSettings(kind=config.pairing, min_score=config.min_teacher_score)
         self.classes = ClassMap([], [])
         if self.needs_predictions:
             self.classes = class_map(config, student.class_names, teacher.class_names)
         self._class_names = (student.class_names, teacher.class_names)
         levels = student.encoder_spec if config.maps == "encoder" else student.features_spec
-        self.feature_loss = make_feature_loss(config, levels, teacher.features_spec)
+        self.feature_loss = None
+        if config.features != "off":
+            self.feature_loss = FEATURE_LOSSES[config.features](levels, teacher.features_spec)
         self.attention_loss = AttentionTransfer() if config.attention != "off" else None
 
     @property
@@ -122,18 +122,23 @@ class Lesson(nn.Module):
             return teacher.as_queries(output)  # one-to-one needs at most one query for an object
         return output
 
-    def taught(self, output: DetectorOutput, targets: Sequence[Targets], student: Detector) -> Taught:
-        """What the lesson says about a batch, given the teacher's ``output`` on it."""
+    def taught(self, output: DetectorOutput, targets: Sequence[Targets], *, seed: int) -> Taught:
+        """What the lesson says about a batch, given the teacher's ``output`` on it.
+
+        The noise of injected queries comes from ``seed``, so that it draws nothing from the generator that
+        the student's own denoising draws from.
+        """
         if not self.injects:
             return Taught(output)
-        group = pairing.injected.make_group(
+        group, pairs = pairing.make_group(
             output,
             targets,
             self.classes,
-            num_classes=len(student.class_names),
-            min_score=self.config.min_teacher_score,
+            self.pairing,
+            num_classes=len(self._class_names[0]),
+            generator=torch.Generator().manual_seed(seed),
         )
-        return Taught(output, group)
+        return Taught(output, group, pairs)
 
     def forward(self, student: DetectorOutput, taught: Taught) -> tuple[dict[str, Tensor], int]:
         """Unweighted terms by name and the number of pairs; gradients reach student and projections only."""
@@ -155,17 +160,13 @@ class Lesson(nn.Module):
 
     def _pairs(self, student: DetectorOutput, taught: Taught) -> list[tuple[LayerOutput, Pairs]]:
         """The decoder layers that are taught, with the pairs of each."""
-        config = self.config
-        if taught.group is not None:
-            found = taught.group.pairs
-            return [(layer, found) for layer in student.injected]
-        last = LayerOutput(student.logits, student.boxes_cxcywh)
-        layers = [*student.layers, last] if config.layers == "all" else [last]
-        pair = pairing.BY_NAME[config.pairing]
-        return [
-            (layer, pair(layer, taught.output, self.classes, min_score=config.min_teacher_score))
-            for layer in layers
-        ]
+        if taught.pairs is not None:
+            return [(layer, taught.pairs) for layer in student.injected]
+        layers = [LayerOutput(student.logits, student.boxes_cxcywh)]
+        if self.config.layers == "all":
+            layers = [*student.layers, *layers]
+        pairs = pairing.pair_layers(layers, taught.output, self.classes, self.pairing)
+        return list(zip(layers, pairs, strict=True))
 
     def _compare(self, layer: LayerOutput, found: Pairs) -> tuple[dict[str, Tensor], int]:
         config, terms = self.config, dict[str, Tensor]()
@@ -176,13 +177,12 @@ class Lesson(nn.Module):
                 logits,
                 found.target_logits,
                 temperature=config.temperature,
-                images=len(layer.logits) if config.kl_reduction == "images" else None,
+                reduction=config.kl_reduction,
+                images=len(layer.logits),
             )
         elif config.classes != "off":
-            modulated = config.classes == "sigmoid-qfl"
-            terms["classes"] = sigmoid_bce(
-                logits, found.target_logits.sigmoid(), found.score, modulated=modulated
-            )
+            focus = 2.0 if config.classes == "sigmoid-qfl" else 0.0
+            terms["classes"] = sigmoid_bce(logits, found.target_logits.sigmoid(), found.score, focus=focus)
         if config.boxes == "l1":
             terms["boxes"] = l1(boxes, found.target_boxes)
         elif config.boxes == "l1-giou":
@@ -204,27 +204,18 @@ def check_lesson(config: DistillConfig, student: Detector, teacher: Detector | F
             )
     elif config.attention != "off" and "attention" not in teacher.offers:
         raise UsageError(f"distill.attention: {teacher.model_name} has no encoder self-attention to teach by")
-    asked = {
-        "encoder": ("distill.maps=encoder", config.features != "off" and config.maps == "encoder"),
-        "attention": ("distill.attention", config.attention != "off"),
-        "queries": ("distill.pairing=injected", _predicts(config) and config.pairing == "injected"),
-        "layers": ("distill.layers=all", _predicts(config) and config.layers == "all"),
-    }
-    for what, (setting, wanted) in asked.items():
-        if wanted and what not in student.offers:
-            raise UsageError(
-                f"{setting} is not for {student.model_name}: it hands out no {what}; {_WAYS[what]}"
-            )
+    name = student.model_name
+    if config.features != "off" and config.maps == "encoder" and "encoder" not in student.offers:
+        raise UsageError(f"distill.maps=encoder: {name} hands out no encoder maps; set distill.maps=backbone")
+    if config.attention != "off" and "attention" not in student.offers:
+        raise UsageError(f"distill.attention: {name} has no encoder self-attention; set it to off")
+    if _predicts(config) and config.pairing == "injected" and not student.takes_queries:
+        raise UsageError(
+            f"distill.pairing=injected: {name} takes no queries beside its own, which needs RT-DETR with "
+            "denoising; set distill.pairing=hungarian"
+        )
     if isinstance(teacher, Detector) and _predicts(config) and config.pairing == "index":
         _check_index(student, teacher)
-
-
-_WAYS = {
-    "encoder": "set distill.maps=backbone",
-    "attention": "set distill.attention=off",
-    "queries": "set distill.pairing=hungarian",
-    "layers": "set distill.layers=last",
-}
 
 
 def _predicts(config: DistillConfig) -> bool:

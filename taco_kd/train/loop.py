@@ -20,6 +20,9 @@ from taco_kd.models.detector import Detector
 from taco_kd.train.optim import lr_at, set_lr
 from taco_kd.types import DetectorOutput, Targets, total
 
+SEED_STRIDE = 10_000_019
+"""Between the seeds of two runs; larger than any number of steps."""
+
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 MEASURE_EVERY = 100
@@ -118,7 +121,9 @@ def steps(
         )
         images = batch.images.to(device, non_blocking=True).float() / 255
         targets = [t.to(device) for t in batch.targets]
-        output, distilled = _forward(state, images, targets, labels=labels, progress=state.step / steps_total)
+        output, distilled = _forward(
+            state, images, targets, labels=labels, progress=state.step / steps_total, seed=config.seed
+        )
         terms = {**output.losses, **({} if distilled is None else distilled.weighted)}
         loss = total(terms)
         if not math.isfinite(loss.item()):
@@ -146,14 +151,20 @@ def steps(
 
 
 def _forward(
-    state: TrainState, images: Tensor, targets: list[Targets], *, labels: bool, progress: float
+    state: TrainState,
+    images: Tensor,
+    targets: list[Targets],
+    *,
+    labels: bool,
+    progress: float,
+    seed: int,
 ) -> tuple[DetectorOutput, DistillTerms | None]:
     """One forward of each teacher and of the student; what the student answers, and the terms."""
     student, distiller = state.student, state.distiller
     wanted = targets if labels else None
     if distiller is None:
         return student(images, wanted), None
-    taught = distiller.teach(images, targets)
+    taught = distiller.teach(images, targets, seed=seed * SEED_STRIDE + state.step)
     if not labels and distiller.features_only:
         output = student.backbone_output(images)
     else:

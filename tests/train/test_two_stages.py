@@ -56,7 +56,12 @@ def test_the_first_stage_has_no_label_and_the_second_no_teacher(run):
 
 def test_progress_counts_both_stages(recipe, small_data, tmp_path):
     ticks = []
-    train(recipe, small_data, tmp_path / "run", on_progress=lambda done, whole, note="": ticks.append((done, whole)))
+    train(
+        recipe,
+        small_data,
+        tmp_path / "run",
+        on_progress=lambda done, whole, note="": ticks.append((done, whole)),
+    )
     assert ticks == [(n, 5) for n in range(1, 6)]
 
 
@@ -129,7 +134,15 @@ def test_first_stage_weights_that_are_not_what_it_left_are_refused(recipe, small
 def test_sigterm_in_the_first_stage_exits_75_and_resume_goes_on(recipe, small_data, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "taco_kd", "distill", "--recipe", "nano-paper-code", "--data"]
-    command += [str(small_data.path), "--out", str(out), "--set", "pretrain.steps=400", "--set", "train.steps=1"]
+    command += [
+        str(small_data.path),
+        "--out",
+        str(out),
+        "--set",
+        "pretrain.steps=400",
+        "--set",
+        "train.steps=1",
+    ]
     command += ["--set", "pretrain.batch_size=2", "--set", "train.batch_size=2"]
     command += ["--set", f"student.weights={recipe.student.weights}"]
     command += ["--set", f"teacher.weights={recipe.teacher.weights}"]
