@@ -16,9 +16,11 @@ from taco_kd.classes.class_map import ClassMap
 from taco_kd.classes.tables import read_table
 from taco_kd.config import DistillConfig
 from taco_kd.distill import pairing
-from taco_kd.distill.losses import boxes as box_losses
-from taco_kd.distill.losses import classes as class_losses
-from taco_kd.distill.losses.features import FeatureMSE
+from taco_kd.distill.losses.l1 import l1
+from taco_kd.distill.losses.l1_giou import l1_giou
+from taco_kd.distill.losses.mse import MSE
+from taco_kd.distill.losses.sigmoid_bce import sigmoid_bce
+from taco_kd.distill.losses.softmax_kl import softmax_kl
 from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector, FeatureModel
 from taco_kd.types import DetectorOutput
@@ -95,7 +97,7 @@ class Distiller(nn.Module):
             self.classes = class_map(config, student.class_names, teacher.class_names)
         self._class_names = (student.class_names, teacher.class_names)
         self.feature_loss = (
-            FeatureMSE(student.features_spec, teacher.features_spec) if config.features != "off" else None
+            MSE(student.features_spec, teacher.features_spec) if config.features != "off" else None
         )
 
     @property
@@ -143,15 +145,13 @@ class Distiller(nn.Module):
             boxes_s = student.boxes_cxcywh[found.image, found.student]
             boxes_t = teacher.boxes_cxcywh[found.image, found.teacher]
             if config.classes == "softmax-kl":
-                raw["kd_classes"] = class_losses.softmax_kl(
-                    logits_s, logits_t, temperature=config.temperature
-                )
+                raw["kd_classes"] = softmax_kl(logits_s, logits_t, temperature=config.temperature)
             elif config.classes == "sigmoid-bce":
-                raw["kd_classes"] = class_losses.sigmoid_bce(logits_s, logits_t, found.score)
+                raw["kd_classes"] = sigmoid_bce(logits_s, logits_t.sigmoid(), found.score)
             if config.boxes == "l1":
-                raw["kd_boxes"] = box_losses.l1(boxes_s, boxes_t)
+                raw["kd_boxes"] = l1(boxes_s, boxes_t)
             elif config.boxes == "l1-giou":
-                raw["kd_boxes"] = box_losses.l1_giou(boxes_s, boxes_t, found.score)
+                raw["kd_boxes"] = l1_giou(boxes_s, boxes_t, found.score)
         weights = {
             "kd_features": config.feature_weight,
             "kd_classes": config.class_weight,
