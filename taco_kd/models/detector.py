@@ -141,6 +141,19 @@ class Detector(ImageModel):
         """
         raise NotImplementedError
 
+    def backbone_output(self, images: Tensor) -> DetectorOutput:
+        """The backbone's maps of ``images`` [B, 3, H, W] alone; families that can leave out the rest."""
+        return DetectorOutput(
+            images.new_zeros(len(images), 0, len(self.class_names)),
+            images.new_zeros(len(images), 0, 4),
+            self(images, with_features=True).features,
+        )
+
+    @property
+    def takes_queries(self) -> bool:
+        """Whether ``forward`` takes a ``QueryGroup`` in training, as ``queries``."""
+        return False
+
     def decode(
         self, output: DetectorOutput, *, width: float, height: float, top_k: int = 100
     ) -> list[Detections]:

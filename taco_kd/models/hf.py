@@ -10,9 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector
 from taco_kd.models.hf_attention import captured_attention
-from taco_kd.types import AttentionMap, DetectorOutput, FeatureMap, FeatureSpec, Targets
+from taco_kd.types import (
+    AttentionMap,
+    DetectorOutput,
+    FeatureMap,
+    FeatureSpec,
+    LayerOutput,
+    QueryGroup,
+    Targets,
+)
 
 
 class HFDetector(Detector):
@@ -39,9 +48,24 @@ class HFDetector(Detector):
         """Logits and boxes of the queries that are used at inference."""
         return raw.logits, raw.pred_boxes
 
+    def layer_outputs(self, raw: Any) -> list[LayerOutput]:
+        """Answers of the decoder layers before the last, for the queries that are used at inference."""
+        del raw
+        return []
+
     def training_graph(self) -> AbstractContextManager[None]:
         """Surrounds each forward: a family whose original trains another graph changes the graph here."""
         return nullcontext()
+
+    def injection(self, queries: QueryGroup | None) -> AbstractContextManager[list[LayerOutput]]:
+        """Surrounds each forward, inside ``training_graph``; yields the answers to ``queries``, by layer.
+
+        Raises:
+            UsageError: there are queries, and this model takes none.
+        """
+        if queries is not None:
+            raise UsageError(f"{self.model_name} takes no injected queries; use another distill.pairing")
+        return nullcontext([])
 
     def encoder_maps(self, raw: Any, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
         """The encoder's maps [B, K, H, W], as ``encoder_spec`` says; ``grids`` are H, W of the backbone's."""
@@ -60,8 +84,13 @@ class HFDetector(Detector):
         with_features: bool = False,
         with_encoder: bool = False,
         with_attention: bool = False,
+        queries: QueryGroup | None = None,
     ) -> DetectorOutput:
-        """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss."""
+        """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss.
+
+        With ``queries``, in training, the decoder answers these too (``DetectorOutput.injected``); everything
+        else comes out as without them.
+        """
         labels = None
         if targets is not None:
             labels = [{"class_labels": t.class_ids, "boxes": t.boxes_cxcywh} for t in targets]
@@ -70,10 +99,11 @@ class HFDetector(Detector):
             self._captured(with_features or with_encoder or with_attention) as maps,
             captured_attention(None if attending is None else attending[0]) as weights,
             self.training_graph(),
+            self.injection(queries) as answers,
         ):
             raw = self.network(pixel_values=self.normalised(images), labels=labels)
         logits, boxes = self.matching_part(raw)
-        output = DetectorOutput(logits, boxes)
+        output = DetectorOutput(logits, boxes, layers=self.layer_outputs(raw), injected=answers)
         if labels is not None:
             output.losses = self.losses(raw, labels)
         if with_features:
