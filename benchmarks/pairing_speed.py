@@ -2,9 +2,9 @@
 
     python benchmarks/pairing_speed.py [--rounds 50]
 
-Nano size: 16 images, 60 queries of each model, 8 classes. Full size: 16 images, 300 queries, 60 classes. About
-ten confident teacher queries an image. Processor time of one core: set OMP_NUM_THREADS=1. The former Hungarian
-pairing, which looped over the images, is measured beside it, in turn.
+Nano size: 16 images, 60 queries of each model, 8 classes. Full size: 16 images, 300 queries, 60 classes. Ten
+confident teacher queries an image. Processor time; of one core with OMP_NUM_THREADS=1. The former Hungarian
+pairing, which looped over the images and dropped no duplicates, is measured beside the others, in turn.
 """
 
 from __future__ import annotations
