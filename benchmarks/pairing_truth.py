@@ -7,9 +7,9 @@ The teacher is the packaged nano Conditional DETR; the students are the nano RT-
 those given, and the packaged one. A pair is right when student and teacher see the same true object. The
 teacher sees the object that its box overlaps most, with IoU >= 0.5. What the student sees is told in three
 ways, since one that has hardly been trained sees nothing by that measure: "sees" is the same rule; "nearest"
-is the object of greatest GIoU; "assigned" is the object to which the matcher of its detection loss assigns the
-query, so that both losses pull it to one place. An injected query is made from an object, so for it the last
-column says how often the teacher's answer is about a true one. The answers are those of the last decoder
+is the object of greatest GIoU; "assigned" is the object to which the matcher of the detection loss assigns
+the query, so that both losses pull it to one place. An injected query is made from an object, so for it the
+last column says how often the teacher's answer is about a true one. The answers are those of the last decoder
 layer; --layers prints all.
 """
 

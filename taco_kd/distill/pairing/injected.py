@@ -55,7 +55,7 @@ def make_group(
     sees it (IoU at least 0.5, its best class right); the most confident one, however unsure. An object that
     no teacher query sees is left out, since denoising teaches it already, or is answered by the ground truth
     (``settings.answer_missed``). What else the teacher sees confidently is one query each, which begins at
-    the teacher's box and is answered by the teacher.
+    the teacher's box and is answered by the teacher (unless ``settings.beside_truth`` is off).
 
     Args:
         targets: ground truth of the B images, on the teacher's device; none at all is allowed.
@@ -64,7 +64,9 @@ def make_group(
     """
     seen = seen_by(teacher, classes, settings)
     objects = true_objects(teacher, targets, classes)
-    queries = _joined([_of_truth(teacher, objects, classes), _of_teacher(seen, objects, classes)])
+    queries = _of_truth(teacher, objects, classes)
+    if settings.beside_truth:
+        queries = _joined([queries, _of_teacher(seen, objects, classes)])
     if not settings.answer_missed:
         queries = queries[queries.teacher != GROUND_TRUTH]
     order, place = best_of_each_image(queries.image, queries.score, seen.images, settings.max_queries)

@@ -76,5 +76,5 @@ def true_objects(teacher: DetectorOutput, targets: Sequence[Targets], classes: C
                 torch.where(seen, score, 1.0),
             )
         )
-    columns = [torch.cat(column) for column in zip(*rows, strict=True)]
-    return TrueObjects(*columns, sees=sees)
+    image, place, shared, class_ids, boxes, query, score = map(torch.cat, zip(*rows, strict=True))
+    return TrueObjects(image, place, shared, class_ids, boxes, query, score, sees)

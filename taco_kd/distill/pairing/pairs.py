@@ -30,6 +30,7 @@ class PairingSettings:
         label_noise_ratio: half of this share of the injected queries begin with a random class, as in
             denoising.
         box_noise_scale: injected boxes begin with corners moved by up to this many half sides.
+        beside_truth: inject also what the teacher sees confidently where no true object of that class is.
         answer_missed: inject the objects that the teacher does not see too, with the ground truth as answer.
     """
 
@@ -39,6 +40,7 @@ class PairingSettings:
     max_queries: int = 60
     label_noise_ratio: float = 0.5
     box_noise_scale: float = 1.0
+    beside_truth: bool = True
     answer_missed: bool = False
 
 
