@@ -79,6 +79,44 @@ class FeatureMap:
     name: str
 
 
+@dataclass(frozen=True)
+class QueryGroup:
+    """Extra queries that a decoder is given in training, K an image, beside its own.
+
+    Attributes:
+        boxes_cxcywh: [B, K, 4] where each query begins, fractions of the image.
+        class_ids: [B, K] class whose denoising embedding a query begins with; C is "unknown".
+        valid: [B, K] bool; the rest is padding, which no other query sees.
+
+    Raises:
+        ValueError: the shapes do not agree.
+    """
+
+    boxes_cxcywh: Tensor
+    class_ids: Tensor
+    valid: Tensor
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.valid.shape)
+        if len(shape) != 2 or self.boxes_cxcywh.shape != (*shape, 4) or self.class_ids.shape != shape:
+            raise ValueError(
+                f"boxes {tuple(self.boxes_cxcywh.shape)}, class ids {tuple(self.class_ids.shape)} and valid "
+                f"{shape} do not describe the same B x K queries"
+            )
+
+    def __len__(self) -> int:
+        """K, the number of queries an image, padding among them."""
+        return self.valid.shape[1]
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """What one decoder layer answers: ``logits`` [B, Q, C] before the sigmoid, ``boxes_cxcywh`` [B, Q, 4]."""
+
+    logits: Tensor
+    boxes_cxcywh: Tensor
+
+
 @dataclass
 class DetectorOutput:
     """What every detector returns.
@@ -88,12 +126,18 @@ class DetectorOutput:
         boxes_cxcywh: [B, Q, 4] fractions of the image, 0..1.
         features: maps of the backbone, fine to coarse; empty unless the model was asked for them.
         losses: named, already weighted terms of the model's own detection loss; empty without targets.
+        layers: answers of the decoder layers before the last, first to last, for the same Q queries; empty
+            where a family has none.
+        injected: answers of every decoder layer, first to last, for the K queries of a ``QueryGroup``; empty
+            without one.
     """
 
     logits: Tensor
     boxes_cxcywh: Tensor
     features: list[FeatureMap] = field(default_factory=list)
     losses: dict[str, Tensor] = field(default_factory=dict)
+    layers: list[LayerOutput] = field(default_factory=list)
+    injected: list[LayerOutput] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
