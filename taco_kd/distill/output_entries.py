@@ -15,14 +15,14 @@ _FEATURE = "feature"
 
 
 def split(output: DetectorOutput, *, dtype: torch.dtype) -> list[dict[str, Tensor]]:
-    """An entry per image: ``logits`` [Q, C], ``boxes`` [Q, 4] and ``feature:NAME:STRIDE`` [K, H, W].
+    """An entry per image: ``logits`` [Q, C], ``boxes`` [Q, 4] and ``feature:0:NAME:STRIDE`` [K, H, W], ...
 
     On the CPU and apart from the batch. Boxes stay float32 whatever ``dtype`` is: they are few, and half
     precision would move them by up to 0.02 % of the image.
     """
     columns = {"logits": output.logits.to(dtype), "boxes": output.boxes_cxcywh.float()}
-    for level in output.features:
-        columns[f"{_FEATURE}:{level.name}:{level.stride}"] = level.tensor.to(dtype)
+    for place, level in enumerate(output.features):
+        columns[f"{_FEATURE}:{place}:{level.name}:{level.stride}"] = level.tensor.to(dtype)
     on_cpu = {name: column.detach().cpu() for name, column in columns.items()}
     return [
         {name: column[image].contiguous().clone() for name, column in on_cpu.items()}
@@ -40,8 +40,8 @@ def join(entries: Sequence[Entry], *, device: torch.device | str) -> DetectorOut
     logits = torch.stack([_filled(entry["logits"], queries, NOTHING) for entry in entries])
     boxes = torch.stack([_filled(entry["boxes"], queries, 0.5) for entry in entries])
     features = []
-    for part in sorted((name for name in entries[0] if name.startswith(_FEATURE)), key=_stride):
-        _, name, stride = part.split(":")
+    for part in sorted(name for name in entries[0] if name.startswith(_FEATURE)):
+        _, _, name, stride = part.split(":")
         column = torch.stack([entry[part] for entry in entries]).to(device).float()
         features.append(FeatureMap(column, int(stride), name))
     return DetectorOutput(logits.to(device).float(), boxes.to(device), features)
@@ -62,7 +62,3 @@ def _filled(rows: Tensor, length: int, value: float) -> Tensor:
     if len(rows) == length:
         return rows
     return torch.cat([rows, rows.new_full((length - len(rows), rows.shape[1]), value)])
-
-
-def _stride(part: str) -> int:
-    return int(part.rsplit(":", 1)[1])

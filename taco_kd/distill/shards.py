@@ -12,7 +12,6 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -46,7 +45,7 @@ class ShardStore:
         self._where: dict[str, tuple[Path, str]] = {}  # key -> shard, digest of the entry
         self._seen: set[Path] = set()
         self._checked: set[str] = set()
-        self._open: OrderedDict[Path, Any] = OrderedDict()
+        self._open: OrderedDict[Path, _Opened] = OrderedDict()
         self._pending: dict[str, Entry] = {}
         self._pending_bytes = 0
         self._folder_time = -1
@@ -154,7 +153,7 @@ class _Opened:
     def __init__(self, shard: Path) -> None:
         self._file = safe_open(shard, "pt")
         self._parts: dict[str, list[str]] = {}
-        for name in self._file.keys():  # noqa: SIM118 - not a mapping
+        for name in self._file.keys():  # type: ignore[no-untyped-call]  # noqa: SIM118 - not a mapping
             key, _, part = name.partition("/")
             self._parts.setdefault(key, []).append(part)
 
@@ -162,7 +161,10 @@ class _Opened:
         parts = self._parts.get(key)
         if parts is None:
             raise OSError(f"entry {key[:12]} is missing")
-        return {part: self._file.get_tensor(f"{key}/{part}") for part in parts}
+        return {
+            part: self._file.get_tensor(f"{key}/{part}")  # type: ignore[no-untyped-call]
+            for part in parts
+        }
 
 
 def entry_bytes(entry: Entry) -> int:
@@ -175,5 +177,6 @@ def entry_digest(entry: Entry) -> str:
     digest = hashlib.sha256()
     for part, tensor in sorted(entry.items()):
         digest.update(f"{part} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy() if tensor.numel() else b"")
+        if tensor.numel():
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
