@@ -2,11 +2,12 @@
 
 Shards are written aside and renamed, and named by what they hold, so processes that fill one folder do not
 disturb each other, and a process that is killed loses at most the shard it had not written yet. An entry is
-checked against its hash before it is used; one that is damaged, or whose shard does, is not there.
+checked against its hash before it is used; a shard in which one is damaged is thrown away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import OrderedDict
@@ -41,7 +42,7 @@ class ShardStore:
     def __init__(self, folder: Path, space: str) -> None:
         self.folder, self.space = folder, space
         self.damaged = 0
-        """entries and shards that were there but could not be used"""
+        """shards that were there but could not be used"""
         self._where: dict[str, tuple[Path, str]] = {}  # key -> shard, digest of the entry
         self._seen: set[Path] = set()
         self._checked: set[str] = set()
@@ -62,18 +63,19 @@ class ShardStore:
             return waiting
         if key not in self._where:
             self._look()  # another process may have written it
-        while (found := self._where.get(key)) is not None:
-            shard, digest = found
-            try:
-                entry = self._read(shard, key)
-            except (OSError, SafetensorError) as error:
-                self._drop(shard, key, str(error).splitlines()[0])
-                continue
-            if key in self._checked or entry_digest(entry) == digest:
-                self._checked.add(key)
-                return entry
-            self._drop(shard, key, f"entry {key[:12]} is not what was written")
-        return None
+        if (found := self._where.get(key)) is None:
+            return None
+        shard, digest = found
+        try:
+            entry = self._read(shard, key)
+        except (OSError, SafetensorError) as error:
+            self._drop(shard, error)
+            return None
+        if key not in self._checked and entry_digest(entry) != digest:
+            self._drop(shard, f"entry {key[:12]} is not what was written")
+            return None
+        self._checked.add(key)
+        return entry
 
     def put(self, key: str, entry: Entry) -> None:
         """Keep the entry; it is on disk after the next full shard or ``flush``."""
@@ -123,8 +125,7 @@ class ShardStore:
                 if said.get("space") == self.space:
                     self._learn(shard, json.loads(said["digests"]))
             except (OSError, SafetensorError, KeyError, ValueError) as error:
-                self.damaged += 1
-                warn(f"{shard}: damaged ({str(error).splitlines()[0]}); its outputs are computed again")
+                self._drop(shard, error)
 
     def _learn(self, shard: Path, digests: Mapping[str, str]) -> None:
         self._seen.add(shard)
@@ -140,11 +141,17 @@ class ShardStore:
             self._open.popitem(last=False)
         return opened.entry(key)
 
-    def _drop(self, shard: Path, key: str, why: str) -> None:
+    def _drop(self, shard: Path, why: object) -> None:
+        """A shard with one fault is not trusted any more: it goes, and what it held is computed again."""
         self.damaged += 1
-        del self._where[key]
+        warn(f"{shard}: damaged ({str(why).splitlines()[0]}); what it held is computed again")
         self._open.pop(shard, None)
-        warn(f"{shard}: {why}; it is computed again")
+        for key in [key for key, (holder, _) in self._where.items() if holder == shard]:
+            del self._where[key]
+            self._checked.discard(key)
+        with contextlib.suppress(OSError):  # a folder that is not ours to write
+            shard.unlink(missing_ok=True)
+            self._seen.discard(shard)
 
 
 class _Opened:
@@ -168,8 +175,8 @@ class _Opened:
 
 
 def entry_bytes(entry: Entry) -> int:
-    """Size of the tensors."""
-    return sum(t.numel() * t.element_size() for t in entry.values())
+    """About what the entry takes in a shard: its tensors, and its lines in the header."""
+    return sum(t.numel() * t.element_size() + 110 for t in entry.values()) + 75
 
 
 def entry_digest(entry: Entry) -> str:
@@ -179,4 +186,4 @@ def entry_digest(entry: Entry) -> str:
         digest.update(f"{part} {tensor.dtype} {tuple(tensor.shape)};".encode())
         if tensor.numel():
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]

@@ -150,7 +150,7 @@ class TeacherCache:
                 pixels = pixels.flip(-1)
             digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
             digest.update(pixels.contiguous().numpy().data)
-            self._hashes[known] = digest.hexdigest()
+            self._hashes[known] = digest.hexdigest()[:32]
         return self._hashes[known]
 
     def _turned(self, entries: Sequence[Entry | None], batch: Batch) -> list[Entry]:
