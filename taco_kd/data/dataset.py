@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,10 +84,11 @@ class DetectionDataset:
         targets = [self.targets[p] for p in positions]
         return Batch(images, targets, tuple(positions), (False,) * len(positions))
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Every image once, as stored: for evaluation."""
-        for start in range(0, len(self), batch_size):
-            yield self.batch(list(range(start, min(start + batch_size, len(self)))))
+    def in_order(self, batch_size: int, positions: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Every image once, as stored, or those at ``positions``: for evaluation."""
+        wanted = list(range(len(self)) if positions is None else positions)
+        for start in range(0, len(wanted), batch_size):
+            yield self.batch(wanted[start : start + batch_size])
 
 
 def training_batch(
