@@ -17,8 +17,8 @@ from taco_kd.cli.model_options import (
     Weights,
     WeightsClasses,
     student_settings,
-    teacher_settings,
 )
+from taco_kd.cli.teachers import DEFAULT, recipe_for, teacher_settings
 from taco_kd.cli.training_run import overrides_of, run_training
 
 RunFolder = Annotated[Optional[Path], typer.Option(help="Run folder.", show_default=f"{OUT}/runs/RECIPE")]
@@ -96,17 +96,24 @@ def train(
 
 def distill(
     teacher: Annotated[
-        Optional[str],
+        Optional[list[str]],
         typer.Option(
-            help="conditional-detr (the packaged nano teacher), dinov3-convnext, dinov3-vit, a model of "
-            "taco-kd list models, a run or transformers folder, a .safetensors, .pth, .pt or .onnx file, or "
-            "a hub name.",
+            help="conditional-detr, dinov3-convnext or dinov3-vit (packaged nano models for nano students), "
+            "a model of taco-kd list models, a run or transformers folder, a .safetensors, .pth, .pt or "
+            ".onnx file, or a hub name. Repeat it for several teachers at once.",
             show_default="the recipe's",
         ),
     ] = None,
     data: DataOption = None,
     out: RunFolder = None,
-    recipe: RecipeName = "nano-paper",
+    recipe: Annotated[
+        Optional[str],
+        typer.Option(
+            help="A recipe (taco-kd list recipes) or a .toml file: paper, paper-code, matched (full size) "
+            "or their nano twins. With a DINOv3 teacher the recipe of that teacher is meant.",
+            show_default=DEFAULT,
+        ),
+    ] = None,
     student: Annotated[
         Optional[str],
         typer.Option(
@@ -152,10 +159,14 @@ def distill(
 
     taco-kd distill --teacher runs/teacher --data mine --out runs/distilled
 
-    taco-kd distill --set distill.pairing=hungarian --set distill.feature_weight=0
+    taco-kd distill --recipe nano-paper --set distill.pairing=hungarian
 
-    taco-kd distill --teacher dinov3-convnext
+    taco-kd distill --teacher dinov3-vit
+
+    taco-kd distill --teacher runs/teacher --teacher dinov3-convnext
     """
+    from taco_kd.config import load_recipe
+
     given = student_settings(
         student,
         weights,
@@ -167,7 +178,10 @@ def distill(
         image_size,
     )
     given["distill.class_map"] = class_map
+    name = recipe_for(recipe, teacher[0] if teacher else None)
     if resume is None:
-        given |= teacher_settings(teacher, recipe, teacher_model, teacher_classes)
+        chosen = load_recipe(name)
+        given |= teacher_settings(teacher or [], chosen, teacher_model, teacher_classes)
+        given["pretrain.steps"] = steps if chosen.pretrain is not None else None
     overrides = overrides_of(settings, given, steps=steps, seed=seed, device=device)
-    run_training(recipe, overrides, data, out, resume, overwrite, as_json)
+    run_training(name, overrides, data, out, resume, overwrite, as_json)

@@ -7,12 +7,15 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from taco_kd.errors import UsageError
 from taco_kd.models.entry import Family, ModelEntry, Published
-from taco_kd.models.hf import HFDetector, backbone_levels, sum_by_prefix
+from taco_kd.models.hf import backbone_levels, sum_by_prefix
+from taco_kd.models.hf_encoders import HybridEncoder
+from taco_kd.models.injection import injected
 from taco_kd.models.refinement import Refinement, original_refinement
+from taco_kd.types import LayerOutput, QueryGroup
 
 NANO_HIDDEN_SIZES = (32, 64, 96, 128)
 """Channels of the four stages of the nano backbone; the nano Conditional DETR shares the first three."""
@@ -59,7 +62,7 @@ PUBLISHED = {
 """Repository on the hub, revision, AP on COCO. "main": the commit is not known to us, so it is not pinned."""
 
 
-class RTDetr(HFDetector):
+class RTDetr(HybridEncoder):
     """RT-DETR and RT-DETRv2. Their published weights take RGB in 0..1 without mean and std."""
 
     family = "rtdetr"
@@ -72,6 +75,23 @@ class RTDetr(HFDetector):
             return original_refinement(self.network.model.decoder)
         return nullcontext()
 
+    @property
+    def takes_queries(self) -> bool:
+        """Injected queries begin with a denoising embedding, which a model without denoising lacks."""
+        return self.network.config.num_denoising > 0  # type: ignore[no-any-return]
+
+    def injection(self, queries: QueryGroup | None) -> AbstractContextManager[list[LayerOutput]]:
+        if queries is None:
+            return nullcontext([])
+        if not self.takes_queries:
+            raise UsageError(
+                f"{self.model_name} has no denoising (num_denoising = 0), so it has no class embedding with "
+                "which an injected query could begin; use another distill.pairing"
+            )
+        if not self.training:
+            raise ValueError("queries are injected in training only")
+        return injected(self.network.model.decoder, self.network.model.denoising_class_embed, queries)
+
     def architecture(self) -> Mapping[str, Any]:
         return {**super().architecture(), "refinement": self.refinement}
 
@@ -83,12 +103,21 @@ class RTDetr(HFDetector):
         return sum_by_prefix(raw.loss_dict, {"loss_vfl": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
 
     def matching_part(self, raw: Any) -> tuple[Tensor, Tensor]:
-        # In training the denoising queries stand before the matching ones.
-        meta = raw.denoising_meta_values
-        if not self.training or meta is None:
+        first = self._denoising(raw)
+        if first == 0:
             return raw.logits, raw.pred_boxes
-        split = meta["dn_num_split"]
-        return torch.split(raw.logits, split, dim=1)[1], torch.split(raw.pred_boxes, split, dim=1)[1]
+        return raw.logits[:, first:], raw.pred_boxes[:, first:]
+
+    def layer_outputs(self, raw: Any) -> list[LayerOutput]:
+        first = self._denoising(raw)
+        logits = raw.intermediate_logits[:, :-1, first:].unbind(1)
+        boxes = raw.intermediate_reference_points[:, :-1, first:].unbind(1)
+        return [LayerOutput(*layer) for layer in zip(logits, boxes, strict=True)]
+
+    def _denoising(self, raw: Any) -> int:
+        """How many denoising queries stand before the matching ones, as they do in training."""
+        meta = raw.denoising_meta_values
+        return meta["dn_num_split"][0] if self.training and meta is not None else 0
 
 
 def nano_backbone_config(out_features: Sequence[str]) -> Any:

@@ -49,7 +49,7 @@ def teacher(config: TeacherConfig) -> tuple[Detector | FeatureModel, list[LoadRe
     return model, [report]
 
 
-def locate(student: StudentConfig, teacher: TeacherConfig | None) -> None:
+def locate(student: StudentConfig, teachers: Sequence[TeacherConfig]) -> None:
     """Make sure that all weights are on this machine, before anything is written or long work begins.
 
     Raises:
@@ -63,10 +63,11 @@ def locate(student: StudentConfig, teacher: TeacherConfig | None) -> None:
     words += [(student.backbone_from, "--backbone-from")] if student.backbone_from else []
     for word, option in words:
         zoo.locate(word, model=student.model, wanted_by=option)
-    if teacher is not None and is_feature_model(teacher.model):
-        locate_features(teacher.model, teacher.weights)
-    elif teacher is not None:
-        zoo.locate(teacher.weights, model=teacher.model, wanted_by="--teacher")
+    for teacher in teachers:
+        if is_feature_model(teacher.model):
+            locate_features(teacher.model, teacher.weights)
+        else:
+            zoo.locate(teacher.weights, model=teacher.model, wanted_by="--teacher")
 
 
 def _options(config: LoadConfig) -> zoo.LoadOptions:

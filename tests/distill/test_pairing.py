@@ -2,14 +2,20 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taco_kd.classes.class_map import ClassMap
 from taco_kd.classes.spaces import NO_CLASS
-from taco_kd.distill import pairing
+from taco_kd.distill.pairing import HARD_LOGIT, PairingSettings, pair, pair_layers
+from taco_kd.distill.pairing.matching import assign, box_cost
+from taco_kd.distill.pairing.seen import seen_by
 from taco_kd.errors import UsageError
-from taco_kd.types import DetectorOutput
+from taco_kd.types import DetectorOutput, LayerOutput
+
+LEFT, RIGHT, NOTHING = [0.2, 0.5, 0.1, 0.1], [0.8, 0.5, 0.1, 0.1], [0.5, 0.1, 0.05, 0.05]
+SURE = torch.tensor(4.0).sigmoid().item()
+ONE_TO_ONE = pytest.mark.parametrize("kind", ["hungarian", "pseudo-gt"])
 
 
 def output(logits, boxes):
@@ -49,26 +55,104 @@ def test_a_gap_in_a_head_is_nobodys_partner():
 
 def test_index_pairs_query_i_with_query_i():
     student = output([[[0.0]] * 3] * 2, [[[0.5] * 4] * 3] * 2)
-    teacher = output([[[0.0]] * 2] * 2, [[[0.5] * 4] * 2] * 2)
-    pairs = pairing.by_index(student, teacher, ClassMap([0], [(0,)]))
+    teacher = output([[[1.0], [2.0]], [[3.0], [4.0]]], [[LEFT, RIGHT], [RIGHT, LEFT]])
+    pairs = pair(student, teacher, ClassMap([0], [(0,)]), PairingSettings("index"))
     assert pairs.image.tolist() == [0, 0, 1, 1]
     assert pairs.student.tolist() == pairs.teacher.tolist() == [0, 1, 0, 1]
+    assert pairs.target_logits.flatten().tolist() == [1, 2, 3, 4]
+    assert pairs.target_boxes.tolist() == torch.tensor([LEFT, RIGHT, RIGHT, LEFT]).tolist()
 
 
-def test_hungarian_finds_the_same_object_under_another_query_and_class_order():
-    left, right = [0.2, 0.5, 0.1, 0.1], [0.8, 0.5, 0.1, 0.1]
-    nothing = [0.5, 0.1, 0.05, 0.05]
+@ONE_TO_ONE
+def test_matching_finds_the_same_object_under_another_query_and_class_order(kind):
     # student classes (a, b), teacher classes (b, a)
-    student = output([[[-5, 4], [-5, -5], [4, -5]]], [[right, nothing, left]])
-    teacher = output([[[-5, 4], [4, -5], [-5, -5]]], [[left, right, nothing]])
+    student = output([[[-5, 4], [-5, -5], [4, -5]]], [[RIGHT, NOTHING, LEFT]])
+    teacher = output([[[-5, 4], [4, -5], [-5, -5]]], [[LEFT, RIGHT, NOTHING]])
     classes = ClassMap.between(["a", "b"], ["b", "a"])
-    pairs = pairing.hungarian(student, teacher, classes, min_score=0.5)
+    pairs = pair(student, teacher, classes, PairingSettings(kind, min_score=0.5))
     assert dict(zip(pairs.teacher.tolist(), pairs.student.tolist(), strict=True)) == {0: 2, 1: 0}
-    assert pairs.score.tolist() == pytest.approx([torch.tensor(4.0).sigmoid().item()] * 2)
+    assert pairs.score.tolist() == pytest.approx([SURE] * 2)
+    wanted = dict(zip(pairs.teacher.tolist(), pairs.target_logits.tolist(), strict=True))
+    sure, other = (4, -5) if kind == "hungarian" else (HARD_LOGIT, -HARD_LOGIT)
+    assert wanted == {0: [sure, other], 1: [other, sure]}
+    boxes = dict(zip(pairs.teacher.tolist(), pairs.target_boxes.tolist(), strict=True))
+    assert boxes[0] == pytest.approx(LEFT)
+    assert boxes[1] == pytest.approx(RIGHT)
 
 
-def test_hungarian_without_a_confident_query_is_empty():
+@ONE_TO_ONE
+def test_matching_without_a_confident_query_is_empty(kind):
     both = output([[[-9.0, -9.0]]], [[[0.5] * 4]])
-    pairs = pairing.hungarian(both, both, ClassMap([0, 1], [(0,), (1,)]), min_score=0.3)
+    pairs = pair(both, both, ClassMap([0, 1], [(0,), (1,)]), PairingSettings(kind))
     assert len(pairs) == 0
     assert both.logits[pairs.image, pairs.student].shape == (0, 2)
+    assert pairs.target_logits.shape == (0, 2)
+    assert pairs.target_boxes.shape == (0, 4)
+
+
+@ONE_TO_ONE
+def test_images_with_and_without_objects_and_few_student_queries(kind):
+    teacher = output([[[-9.0]] * 3, [[4.0], [4.0], [3.0]]], [[LEFT, RIGHT, NOTHING]] * 2)
+    student = output([[[0.0]] * 2] * 2, [[NOTHING, LEFT]] * 2)
+    pairs = pair(student, teacher, ClassMap([0], [(0,)]), PairingSettings(kind))
+    assert pairs.image.tolist() == [1, 1]  # two queries, three objects: the two cheapest
+    assert set(zip(pairs.student.tolist(), pairs.teacher.tolist(), strict=True)) == {(0, 2), (1, 0)}
+
+
+@ONE_TO_ONE
+def test_every_layer_is_matched_on_its_own(kind):
+    teacher = output([[[4.0], [4.0]]], [[LEFT, RIGHT]])
+    first = LayerOutput(torch.zeros(1, 2, 1), torch.tensor([[LEFT, RIGHT]]))
+    last = output([[[0.0], [0.0]]], [[RIGHT, LEFT]])
+    found = pair_layers([first, last], teacher, ClassMap([0], [(0,)]), PairingSettings(kind))
+    assert [dict(zip(p.teacher.tolist(), p.student.tolist(), strict=True)) for p in found] == [
+        {0: 0, 1: 1},
+        {0: 1, 1: 0},
+    ]
+
+
+def test_of_duplicates_the_most_confident_is_seen():
+    nearly = [0.205, 0.5, 0.1, 0.1]
+    teacher = output([[[2.0, -9], [-9.0, 3.0], [1.0, -9], [-9, -9]]], [[LEFT, nearly, RIGHT, NOTHING]])
+    seen = seen_by(teacher, ClassMap([0, 1], [(0,), (1,)]), PairingSettings())
+    assert seen.query.tolist() == [1, 2]  # whatever it is called: one object
+    assert seen.place.tolist() == [0, 1]
+    both = seen_by(teacher, ClassMap([0, 1], [(0,), (1,)]), PairingSettings(duplicate_iou=1.0))
+    assert both.query.tolist() == [1, 0, 2]
+    capped = seen_by(teacher, ClassMap([0, 1], [(0,), (1,)]), PairingSettings(max_queries=1))
+    assert capped.query.tolist() == [1]
+
+
+def test_injected_has_its_own_function():
+    both = output([[[0.0]]], [[LEFT]])
+    with pytest.raises(ValueError, match="make_group"):
+        pair(both, both, ClassMap([0], [(0,)]), PairingSettings("injected"))
+
+
+def test_box_cost_by_hand():
+    # IoU 0, hull 7x1 over boxes of 1x1 each: GIoU = 0 - (7 - 2) / 7; L1 = 6 in units of a tenth
+    a, b = torch.tensor([[[0.15, 0.5, 0.1, 0.1]]]), torch.tensor([[[0.75, 0.5, 0.1, 0.1]]])
+    assert box_cost(a, b).item() == pytest.approx(5 * 0.6 + 2 * 5 / 7, rel=1e-4)
+    assert box_cost(a, a).item() == pytest.approx(-2, rel=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 6), st.integers(0, 6), st.integers(0, 10**6))
+def test_assignments_are_one_to_one_and_complete(images, queries, objects, seed):
+    generator = torch.Generator().manual_seed(seed)
+    cost = torch.rand(images, queries, objects, generator=generator)
+    counts = torch.randint(0, objects + 1, (images,), generator=generator).tolist()
+    rows, columns = assign(cost, counts)
+    start = 0
+    for count in counts:
+        taken = min(count, queries)
+        own, wanted = rows[start : start + taken].tolist(), columns[start : start + taken].tolist()
+        assert len(set(own)) == len(set(wanted)) == taken
+        assert all(column < count for column in wanted)
+        start += taken
+    assert start == len(rows)
+
+
+def test_values_that_are_not_numbers_come_last():
+    cost = torch.tensor([[[float("nan")], [2.0], [float("inf")]]])
+    assert assign(cost, [1])[0].tolist() == [1]
