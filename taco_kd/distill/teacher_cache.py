@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -36,19 +36,19 @@ class Space:
     Attributes:
         teacher_hash: of its weights.
         teacher: its metadata: architecture, image size, mean and std, class names.
-        features: whether its maps are stored beside its predictions.
+        stored: what is kept: ``predictions``, ``features``, ``attention``.
         queries: ``as they are``, or ``one per object`` where a dense teacher's are chosen by NMS.
         precision: of stored logits and maps.
     """
 
     teacher_hash: str
     teacher: Mapping[str, str]
-    features: bool
+    stored: tuple[str, ...]
     queries: str
     precision: Precision
 
     def to_json(self) -> dict[str, object]:
-        return {"format": FORMAT, **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+        return {"format": FORMAT, **asdict(self)}
 
     @property
     def hash(self) -> str:
@@ -134,7 +134,7 @@ class TeacherCache:
             "folder": str(self.folder.resolve()),
             "mode": self.mode,
             "precision": self._space.precision,
-            "features": self._space.features,
+            "stored": list(self._space.stored),
             "hits": self.hits,
             "misses": self.misses,
             "damaged": self.store.damaged,

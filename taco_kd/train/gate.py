@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from taco_kd.classes.class_map import ClassMap
+from taco_kd.distill.distiller import Distiller
 from taco_kd.errors import DataError, GateError
 from taco_kd.evaluate.coco_metrics import EVALUATOR
 from taco_kd.evaluate.pairwise import compare_predictions
@@ -87,10 +88,10 @@ class MappedTeacher(Detector):
         self._teacher, self._classes = teacher, classes
 
     def forward(
-        self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
+        self, images: Tensor, targets: Sequence[Targets] | None = None, **asked: bool
     ) -> DetectorOutput:
         """Its predictions; it has no loss and hands out no maps."""
-        del targets, with_features
+        del targets, asked
         output: DetectorOutput = self._teacher(images)
         return DetectorOutput(self._classes.teacher_logits(output.logits), output.boxes_cxcywh)
 
@@ -99,6 +100,30 @@ class MappedTeacher(Detector):
     ) -> list[Detections]:
         """As the teacher's family does."""
         return self._teacher.decode(output, width=width, height=height, top_k=top_k)
+
+
+def pass_gate(
+    student: Detector,
+    distiller: Distiller,
+    data: DataDir,
+    device: torch.device,
+    on_progress: Tick | None = None,
+) -> list[dict[str, Any]]:
+    """Ask about each teacher whose lesson wants it, tell the answers, and return them for the record.
+
+    Raises:
+        GateError: a teacher that predicts is not better, and its lesson is strict.
+    """
+    lessons = [lesson for lesson in distiller.each() if lesson.config.gate != "off"]
+    candidates = [Candidate(lesson.teacher, lesson.classes) for lesson in lessons]
+    tick: Tick | None = None
+    if on_progress is not None:
+        tell = on_progress
+        tick = lambda done, total, note="": tell(0, 1, f"teacher gate {done}/{total}")  # noqa: E731
+    answers = ask(student, candidates, data, device=device, on_progress=tick)
+    for lesson, answer in zip(lessons, answers, strict=True):
+        report([answer], strict=lesson.config.gate == "strict")
+    return [asdict(answer) for answer in answers]
 
 
 def ask(
@@ -122,8 +147,9 @@ def ask(
     answers = []
     for candidate in candidates:
         teacher = candidate.teacher
-        if isinstance(teacher, FeatureModel):
-            words = f"{teacher.model_name} predicts no boxes, so whether it is better cannot be asked"
+        if isinstance(teacher, FeatureModel) or not candidate.classes.student:
+            what = "predicts no boxes" if isinstance(teacher, FeatureModel) else "teaches by its maps alone"
+            words = f"{teacher.model_name} {what}, so whether it is better cannot be asked"
             answers.append(Answer(teacher.model_name, "not asked", words))
             continue
         file = data.gate_file(_key(student, before, candidate, data, limit))

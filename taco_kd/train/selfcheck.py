@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from taco_kd.distill.distiller import Distiller, term_name, trained_parameters
 from taco_kd.errors import TacoKDError
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import warn
 from taco_kd.train.agreement import ranks, require_agreement
+from taco_kd.types import DetectorOutput
 
 WARN_AFTER, STOP_AFTER = 10, 100
 """Steps in which a term may be exactly zero before that is told, and before the run ends."""
@@ -84,16 +86,17 @@ class SelfCheck:
                 "self-check: a projection is not in the optimiser; it would keep its first values"
             )
 
-    def teacher_output(self, tensors: Iterable[Tensor]) -> None:
-        """Look at what the teachers answered in a step.
+    def teacher_output(self, output: DetectorOutput) -> None:
+        """Look at what a teacher answered in a step.
 
         Raises:
             TacoKDError: it carries a gradient: the teacher was not run under ``no_grad``.
         """
-        for tensor in tensors:
-            self._outputs += 1
-            if tensor.requires_grad:
-                raise TacoKDError("self-check: an output of the teacher carries a gradient")
+        self._outputs += 1
+        tensors = [output.logits, output.boxes_cxcywh, *(level.tensor for level in output.features)]
+        tensors += [output.attention.tensor] if output.attention is not None else []
+        if any(tensor.requires_grad for tensor in tensors):
+            raise TacoKDError("self-check: an output of the teacher carries a gradient")
 
     def gradients(self, named: Iterable[tuple[str, nn.Parameter]], *, step: int) -> None:
         """Compare the gradients of all processes; see ``taco_kd.train.agreement``.
@@ -162,3 +165,17 @@ class SelfCheck:
                 raise TacoKDError(f"self-check: teacher {place} is in training mode, not in eval mode")
             if any(p.requires_grad or p.grad is not None for p in teacher.parameters()):
                 raise TacoKDError(f"self-check: teacher {place} is not frozen")
+
+
+def check_of(distiller: Distiller | None, optimizer: torch.optim.Optimizer) -> SelfCheck:
+    """The checks of a run; without a distiller only that several processes train one model."""
+    lessons = [] if distiller is None else distiller.each()
+    terms = {}
+    for place, lesson in enumerate(lessons):
+        for term in lesson.config.terms():
+            paired = term in ("classes", "boxes")
+            by_score = paired and lesson.config.pairing != "index"
+            least = lesson.config.min_teacher_score if by_score else None
+            terms[term_name(place, term)] = Term(f"distill.{term}", paired, least)
+    teachers = [lesson.teacher for lesson in lessons]
+    return SelfCheck(teachers, terms, trained_parameters(distiller), optimizer)

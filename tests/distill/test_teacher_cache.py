@@ -20,9 +20,15 @@ from taco_kd.distill.shards import ShardStore
 from taco_kd.distill.teacher_cache import Estimate, Space, TeacherCache
 from taco_kd.errors import MissingResourceError, UsageError
 from taco_kd.models.weights import weights_hash
-from taco_kd.types import DetectorOutput, FeatureMap
+from taco_kd.types import AttentionMap, DetectorOutput, FeatureMap
 
-OTHER = {"teacher_hash": "another", "features": False, "queries": "one per object", "precision": "float16"}
+STORED = ("predictions", "features")
+OTHER = {
+    "teacher_hash": "another",
+    "stored": ("predictions",),
+    "queries": "one per object",
+    "precision": "float16",
+}
 
 
 class Counted:
@@ -40,7 +46,7 @@ class Counted:
         return self.model(images, with_features=self.features)
 
     def space(self, **changes):
-        own = Space(weights_hash(self.model.network), self.model.metadata(), True, "as they are", "float32")
+        own = Space(weights_hash(self.model.network), self.model.metadata(), STORED, "as they are", "float32")
         return replace(own, **changes)
 
 
@@ -65,6 +71,10 @@ def same(a, b, atol):
     assert [(f.name, f.stride) for f in a.features] == [(f.name, f.stride) for f in b.features]
     for one, other in zip(a.features, b.features, strict=True):
         torch.testing.assert_close(one.tensor, other.tensor, atol=atol, rtol=0)
+    assert (a.attention is None) == (b.attention is None)
+    if a.attention is not None:
+        assert (a.attention.height, a.attention.width) == (b.attention.height, b.attention.width)
+        torch.testing.assert_close(a.attention.tensor, b.attention.tensor, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("float32", 2e-5), ("float16", 5e-3)])
@@ -303,19 +313,32 @@ def test_sizes_for_people(count, words):
     queries=st.integers(0, 5),
     classes=st.integers(1, 4),
     levels=st.integers(0, 2),
+    attends=st.booleans(),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=25, deadline=None)
-def test_splitting_joining_and_mirroring_twice_change_nothing(images, queries, classes, levels, seed):
+def test_splitting_joining_and_mirroring_twice_change_nothing(
+    images, queries, classes, levels, attends, seed
+):
     torch.manual_seed(seed)
     output = DetectorOutput(
         torch.randn(images, queries, classes),
         torch.rand(images, queries, 4),
         [FeatureMap(torch.randn(images, 2, 3, 4), 16, f"P{level}") for level in range(levels)],
+        attention=AttentionMap(torch.rand(images, 2, 6, 6), 2, 3) if attends else None,
     )
     entries = split(output, dtype=torch.float32)
     same(join(entries, device="cpu"), output, 0)
     same(join([mirrored(mirrored(entry)) for entry in entries], device="cpu"), output, 1e-6)
+
+
+def test_attention_is_mirrored_place_by_place():
+    grid = torch.zeros(1, 2, 3, 2, 3)
+    grid[0, 0, 0, 1, 2] = 1  # the place above left looks at the one below right
+    entry = {"logits": torch.ones(1, 1), "boxes": torch.ones(1, 4), "attention:2:3": grid.reshape(1, 6, 6)}
+    turned = mirrored(entry)["attention:2:3"].reshape(1, 2, 3, 2, 3)
+    assert turned.sum() == 1
+    assert turned[0, 0, 2, 1, 0] == 1
 
 
 def test_images_with_fewer_queries_are_filled_up_with_nothing():

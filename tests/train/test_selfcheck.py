@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from taco_kd.errors import TacoKDError
 from taco_kd.train.agreement import require_agreement
 from taco_kd.train.selfcheck import STOP_AFTER, WARN_AFTER, SelfCheck, Term
+from taco_kd.types import DetectorOutput
 
 BOXES = Term("distill.boxes", needs_pairs=True, min_score=0.3)
 
@@ -30,7 +31,8 @@ def test_a_sound_run_says_so_in_its_record():
     found = check(
         terms={"kd_boxes": BOXES, "kd_features": Term("distill.features")}, projections=[projection]
     )
-    found.teacher_output([torch.zeros(2), torch.zeros(3)])
+    for _ in range(2):
+        found.teacher_output(DetectorOutput(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4)))
     found.gradients([], step=1)
     found.step(1, {"kd_boxes": 0.0, "kd_features": 0.2}, 0)
     found.step(2, {"kd_boxes": 0.1, "kd_features": 0.2}, 3)
@@ -72,7 +74,7 @@ def test_a_teacher_that_changed():
 
 def test_a_teacher_output_with_a_gradient():
     with pytest.raises(TacoKDError, match="carries a gradient"):
-        check().teacher_output([torch.zeros(1), nn.Parameter(torch.zeros(1)) * 2])
+        check().teacher_output(DetectorOutput(torch.zeros(1, 2, 3), nn.Parameter(torch.zeros(1, 2, 4)) * 2))
 
 
 def test_a_projection_that_is_not_trained():
