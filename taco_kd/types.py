@@ -124,11 +124,21 @@ class AttentionMap:
     Attributes:
         tensor: [B, heads, H*W, H*W]: how much each place (first) attends to each (second); rows sum to 1.
         height, width: of the grid.
+
+    Raises:
+        ValueError: the tensor is not over so many places.
     """
 
     tensor: Tensor
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        places = self.height * self.width
+        if self.tensor.ndim != 4 or self.tensor.shape[-2:] != (places, places):
+            raise ValueError(
+                f"attention {tuple(self.tensor.shape)} is not one over {self.height} x {self.width} places"
+            )
 
 
 @dataclass

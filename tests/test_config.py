@@ -4,6 +4,7 @@ import pytest
 
 from taco_kd.config import PrepareConfig, Recipe, load_recipe, recipe_names, validate
 from taco_kd.errors import UsageError
+from taco_kd.models.feature_zoo import FEATURE_MODELS
 from taco_kd.models.zoo import MODELS
 
 
@@ -14,7 +15,7 @@ def test_shipped_recipes_parse_and_name_models_that_exist(name):
     assert recipe.student.model in MODELS
     assert (recipe.teacher is None) == (recipe.distill is None)
     if recipe.teacher:
-        assert recipe.teacher.model in MODELS
+        assert recipe.teacher.model in (MODELS | FEATURE_MODELS)
 
 
 def test_paper_recipe_has_the_paper_values():

@@ -84,6 +84,9 @@ class TeacherConfig(LoadConfig):
     weights: str = "packaged"
     """packaged, published, a run or transformers folder, a weights file, a hub name; random for a feature
     teacher"""
+    tokens: Literal["grid", "as-released"] = "grid"
+    """how the tokens of a DINOv3 ViT become a map: patches on their grid, or as the paper's code does it,
+    with the registers left in and the list resized as a line (which scrambles it)"""
 
 
 class TrainConfig(Settings):

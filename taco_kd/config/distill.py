@@ -20,6 +20,9 @@ class DistillConfig(Settings):
     """loss between maps: mse (Eq. 2 of the paper), channel-wise, Pearson, masked generation, or cosine"""
     maps: Literal["backbone", "encoder"] = "backbone"
     """which of the student's maps learn: C3 to C5 of the backbone, or P3 to P5 of the encoder"""
+    map_levels: Literal["nearest", "last"] = "nearest"
+    """which maps are paired: those of the nearest strides, or only the last of each side, as the paper's code
+    does with a ViT"""
     classes: Literal["softmax-kl", "sigmoid-bce", "sigmoid-qfl", "off"] = "softmax-kl"
     """loss between class scores: Eq. 3 of the paper, or soft targets for sigmoid heads (qfl: weighted by how
     far off the student is)"""

@@ -75,7 +75,8 @@ class Lesson(nn.Module):
         levels = student.encoder_spec if config.maps == "encoder" else student.features_spec
         self.feature_loss = None
         if config.features != "off":
-            self.feature_loss = FEATURE_LOSSES[config.features](levels, teacher.features_spec)
+            loss = FEATURE_LOSSES[config.features]
+            self.feature_loss = loss(levels, teacher.features_spec, levels=config.map_levels)
         self.attention_loss = AttentionTransfer() if config.attention != "off" else None
 
     @property

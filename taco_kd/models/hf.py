@@ -115,6 +115,14 @@ class HFDetector(Detector):
             output.attention = AttentionMap(weights[0], *grids[attending[1]])
         return output
 
+    def backbone_output(self, images: Tensor) -> DetectorOutput:
+        pixels = self.normalised(images)
+        mask = torch.ones(pixels.shape[0], *pixels.shape[-2:], dtype=torch.long, device=pixels.device)
+        with self._captured(True) as maps:
+            self.backbone()(pixels, mask)
+        queries = images.new_zeros(len(images), 0, len(self.class_names))
+        return DetectorOutput(queries, images.new_zeros(len(images), 0, 4), _named(maps, self.features_spec))
+
     @contextmanager
     def _captured(self, wanted: bool) -> Iterator[list[Tensor]]:
         """The backbone's maps, taken on their way: no second forward."""

@@ -8,6 +8,7 @@ from taco_kd.config import LoadConfig, StudentConfig, TeacherConfig
 from taco_kd.errors import UsageError
 from taco_kd.models import zoo
 from taco_kd.models.detector import Detector, FeatureModel
+from taco_kd.models.dinov3 import DinoV3ViT
 from taco_kd.models.feature_zoo import is_feature_model, locate_features, make_features
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.rtdetr import RTDetr
@@ -38,7 +39,16 @@ def teacher(config: TeacherConfig) -> tuple[Detector | FeatureModel, list[LoadRe
     if is_feature_model(config.model):
         if config.image_size is not None:
             raise UsageError("teacher.image_size: a feature teacher sees the student's own images")
-        return make_features(config.model, weights=config.weights, allow_partial=config.allow_partial)
+        features, reports = make_features(
+            config.model, weights=config.weights, allow_partial=config.allow_partial
+        )
+        if isinstance(features, DinoV3ViT):
+            features.tokens = config.tokens
+        elif config.tokens != "grid":
+            raise UsageError(f"teacher.tokens is a setting of a DINOv3 ViT, not of {config.model}")
+        return features, reports
+    if config.tokens != "grid":
+        raise UsageError(f"teacher.tokens is a setting of a DINOv3 ViT, not of {config.model}")
     model, report = zoo.load_reported(
         config.weights,
         expected_model=config.model,

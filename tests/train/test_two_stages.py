@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -16,6 +17,11 @@ from taco_kd.models.weight_files import read_safetensors
 from taco_kd.models.weights import save_model
 from taco_kd.runs import RunDir
 from taco_kd.train.stage import train
+
+
+class KilledError(Exception):
+    """Stands for a process that ends between two steps."""
+
 
 SMALL = ["train.steps=3", "pretrain.steps=2", "train.batch_size=2", "pretrain.batch_size=2"]
 
@@ -85,14 +91,11 @@ def test_a_run_of_two_stages_is_not_done_again(recipe, small_data, run):
 def test_a_run_killed_in_either_stage_ends_with_the_same_weights(stage, recipe, run, small_data, tmp_path):
     out = tmp_path / "run"
 
-    class Stop(Exception):
-        pass
-
     def kill(done, _whole, _note=""):
         if done == (1 if stage == "pretrain" else 4):
-            raise Stop
+            raise KilledError
 
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         train(recipe, small_data, out, on_progress=kill)
     train(recipe, small_data, out)
     ours, theirs = (read_safetensors(each.model_file)[0] for each in (RunDir(out), run))
@@ -103,14 +106,11 @@ def test_a_run_killed_in_either_stage_ends_with_the_same_weights(stage, recipe, 
 def test_first_stage_weights_that_are_not_what_it_left_are_refused(recipe, small_data, tmp_path):
     out = tmp_path / "run"
 
-    class Stop(Exception):
-        pass
-
     def after_the_first(done, _whole, _note=""):
         if done == 2:
-            raise Stop
+            raise KilledError
 
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         train(recipe, small_data, out, on_progress=after_the_first)
     train(recipe.model_copy(update={"name": "x"}), small_data, tmp_path / "other")
     torch.manual_seed(5)
@@ -153,8 +153,6 @@ def test_sigterm_in_the_first_stage_exits_75_and_resume_goes_on(recipe, small_da
             break
         if process.poll() is not None:
             break
-        import time
-
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=120)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from taco_kd.types import FeatureSpec
 
+Rule = Literal["nearest", "last"]
 
-def pair_levels(student: Sequence[FeatureSpec], teacher: Sequence[FeatureSpec]) -> list[tuple[int, int]]:
+
+def pair_levels(
+    student: Sequence[FeatureSpec], teacher: Sequence[FeatureSpec], rule: Rule = "nearest"
+) -> list[tuple[int, int]]:
     """(student level, teacher level) of each stage of a feature loss.
 
-    Each student level answers to the teacher level of the nearest stride. A teacher whose maps all have one
-    stride (a ViT) has one stage, its last map, and teaches only the student level of the nearest stride.
+    ``nearest``: each student level answers to the teacher level of the nearest stride. A teacher whose maps
+    all have one stride (a ViT) has one stage, its last map, and teaches only the student level of the nearest
+    stride. ``last``: one stage, the last map of each, as the paper's released code pairs a ViT with P5,
+    though its stride of 16 is P4's.
     """
+    if rule == "last":
+        return [(len(student) - 1, len(teacher) - 1)]
 
     def distance(own: int, wanted: int) -> float:
         return abs(math.log2(teacher[wanted].stride / student[own].stride))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taco_kd.distill.losses.levels import pair_levels
+from taco_kd.distill.losses.levels import Rule, pair_levels
 from taco_kd.distill.losses.precision import full
 from taco_kd.types import FeatureMap, FeatureSpec
 
@@ -21,10 +21,10 @@ class MapLoss(nn.Module):
 
     Args:
         student, teacher: the levels of the two models, fine to coarse.
-        pairs: (student level, teacher level) of each stage; ``pair_levels`` if None.
+        levels: which of them are paired: see ``pair_levels``.
 
     Raises:
-        ValueError: one of the models hands out no maps, or a pair names a level that is not there.
+        ValueError: one of the models hands out no maps.
     """
 
     def __init__(
@@ -32,18 +32,12 @@ class MapLoss(nn.Module):
         student: Sequence[FeatureSpec],
         teacher: Sequence[FeatureSpec],
         *,
-        pairs: Sequence[tuple[int, int]] | None = None,
+        levels: Rule = "nearest",
     ) -> None:
         super().__init__()
         if not student or not teacher:
             raise ValueError("feature distillation needs maps of both models")
-        self.pairs = pair_levels(student, teacher) if pairs is None else list(pairs)
-        for own, wanted in self.pairs:
-            if not (0 <= own < len(student) and 0 <= wanted < len(teacher)):
-                raise ValueError(
-                    f"pair {(own, wanted)}: the student has levels 0 to {len(student) - 1}, the teacher 0 to "
-                    f"{len(teacher) - 1}"
-                )
+        self.pairs = pair_levels(student, teacher, levels)
         self.projections = nn.ModuleList(
             nn.Conv2d(student[own].channels, teacher[wanted].channels, kernel_size=1)
             for own, wanted in self.pairs
