@@ -65,6 +65,19 @@ class DistillConfig(Settings):
     class_map: str | None = None
     """for classes that share no name: coco-to-taco, another shipped table, or a CSV file (from,to)"""
 
+    gate: Literal["warn", "strict", "off"] = "warn"
+    """teacher and student are compared on held-out images first: warn, or refuse to train (strict), when the
+    teacher is not better; off asks nothing"""
+    cache: str = "off"
+    """folder in which the teacher's answers are kept, so that each is computed once; auto: beside the data"""
+    cache_features: bool = False
+    """keep the maps (and attention) that the losses need too; they are far larger than predictions"""
+    cache_precision: Literal["float32", "float16"] = "float32"
+    """of what is kept; boxes are always float32"""
+    cache_mode: Literal["exact", "replay"] = "exact"
+    """exact: an answer for the image and one for its mirror image; replay: the first one mirrored, at half
+    the room and not quite what the teacher would say"""
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         shares = [self.share_of(term) for term in self.terms()]
