@@ -48,7 +48,7 @@ class DistillConfig(Settings):
     calibration_steps: int = Field(10, ge=1)
     """calibrated: gradients are measured in each of so many first steps"""
     calibrate_every: int = Field(50, ge=1)
-    """calibrated: and then in every so many"""
+    """calibrated: and then in every so many, more often in the beginning"""
     warmup: float = Field(0.0, ge=0, le=1)
     """share of the run over which the weights rise linearly from zero"""
     decay: Literal["none", "linear", "cosine"] = "none"

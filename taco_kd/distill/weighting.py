@@ -14,7 +14,7 @@ from taco_kd.config import DistillConfig
 DETECTION = "detection"
 """Name of the whole detection loss among the gradient norms and shares."""
 
-NEW_SHARE = 0.3
+NEW_SHARE = 0.5
 """Weight of a new measurement in the moving average, once there are a few."""
 
 
@@ -25,6 +25,12 @@ def schedule(config: DistillConfig, progress: float) -> float:
         return factor
     fallen = min(1.0, max(0.0, (progress - (1 - config.decay_share)) / config.decay_share))
     return factor * (1 - fallen if config.decay == "linear" else 0.5 * (1 + math.cos(math.pi * fallen)))
+
+
+def _interval(step: int, config: DistillConfig) -> int:
+    """Steps between two measurements: ten times as often in the beginning, when gradients change fast."""
+    early = step < config.calibration_steps * 10
+    return min(config.calibrate_every, config.calibration_steps) if early else config.calibrate_every
 
 
 def gradient_norms(terms: Mapping[str, Tensor], shared: Sequence[Tensor]) -> dict[str, float]:
@@ -78,7 +84,7 @@ class Weighting(nn.Module):
     def wants_norms(self, step: int) -> bool:
         """Whether the gradient norms of ``step``, from 0, are to be measured."""
         return any(
-            count < self.settings[name].calibration_steps or step % self.settings[name].calibrate_every == 0
+            count < self.settings[name].calibration_steps or step % _interval(step, self.settings[name]) == 0
             for name, count in self._counts.items()
         )
 
