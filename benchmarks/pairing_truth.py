@@ -9,9 +9,9 @@ teacher sees the object that its box overlaps most, with IoU >= 0.5. What the st
 ways, since one that has hardly been trained sees nothing by that measure: "sees" is the same rule; "nearest"
 is the object of greatest GIoU; "assigned" is the object to which the matcher of the detection loss assigns
 the query, so that both losses pull it to one place. An injected query is made from an object, so for it the
-same column says how often the teacher's answer is about a true one. "T better": of the pairs that are right by
-that column, how often the teacher's box overlaps the object more than the student's does. The answers are those
-of the last decoder layer; --layers prints all.
+same column says how often the teacher answers about a true one. "T better": of the pairs that are right by
+it, how often the teacher's box overlaps the object more than the student's does. The answers are those of the
+last decoder layer; --layers prints all.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from taco_kd.runs import DataDir
 from taco_kd.types import DetectorOutput, LayerOutput, Targets
 
 KINDS = ("index", "hungarian", "pseudo-gt", "assigned", "injected")
+HEADS = ("pairs/img", "T sees %", "sees %", "by score", "nearest %", "by score", "assigned %", "T better %")
 
 
 def students(given: list[str], names: tuple[str, ...]) -> Iterator[tuple[str, Detector]]:
