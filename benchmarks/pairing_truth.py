@@ -9,8 +9,9 @@ teacher sees the object that its box overlaps most, with IoU >= 0.5. What the st
 ways, since one that has hardly been trained sees nothing by that measure: "sees" is the same rule; "nearest"
 is the object of greatest GIoU; "assigned" is the object to which the matcher of the detection loss assigns
 the query, so that both losses pull it to one place. An injected query is made from an object, so for it the
-last column says how often the teacher's answer is about a true one. The answers are those of the last decoder
-layer; --layers prints all.
+same column says how often the teacher answers about a true one. "T better": of the pairs that are right by
+it, how often the teacher's box overlaps the object more than the student's does. The answers are those of the
+last decoder layer; --layers prints all.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from taco_kd.runs import DataDir
 from taco_kd.types import DetectorOutput, LayerOutput, Targets
 
 KINDS = ("index", "hungarian", "pseudo-gt", "assigned", "injected")
+HEADS = ("pairs/img", "T sees %", "sees %", "by score", "nearest %", "by score", "assigned %", "T better %")
 
 
 def students(given: list[str], names: tuple[str, ...]) -> Iterator[tuple[str, Detector]]:
@@ -58,19 +60,19 @@ def paired(
     targets: list[Targets],
     classes: ClassMap,
     settings: PairingSettings,
-) -> list[tuple[Pairs, Judgement]]:
-    """The pairs of each decoder layer, first to last, and what they are worth."""
+) -> list[tuple[Pairs, Judgement, LayerOutput]]:
+    """The pairs of each decoder layer, first to last, what they are worth, and what the student answers."""
     if kind == "injected":
         count = len(student.class_names)
         generator = torch.Generator().manual_seed(targets[0].image_id)
         group, pairs = make_group(teacher, targets, classes, settings, num_classes=count, generator=generator)
         layers = answers(student, images, queries=group).injected
-        return [(pairs, judge(pairs, layer, targets)) for layer in layers]
+        return [(pairs, judge(pairs, layer, targets), layer) for layer in layers]
     output = answers(student, images)
     found = []
     for layer in (*output.layers, LayerOutput(output.logits, output.boxes_cxcywh)):
         pairs = pair(layer, teacher, classes, settings, targets)
-        found.append((pairs, judge(pairs, layer, targets)))
+        found.append((pairs, judge(pairs, layer, targets), layer))
     return found
 
 
@@ -78,9 +80,11 @@ def percent(part: torch.Tensor, whole: torch.Tensor) -> str:
     return f"{100 * part.sum() / whole.sum():9.1f}" if whole.sum() else f"{'-':>9}"
 
 
-def print_row(name: str, kind: str, layer: int, found: list[tuple[Pairs, Judgement]], images: int) -> None:
-    score = torch.cat([pairs.score for pairs, _ in found])
-    judged = Judgement(*(torch.cat(c) for c in zip(*(vars(j).values() for _, j in found), strict=True)))
+def print_row(
+    name: str, kind: str, layer: int, found: list[tuple[Pairs, Judgement, LayerOutput]], images: int
+) -> None:
+    score = torch.cat([pairs.score for pairs, _, _ in found])
+    judged = Judgement(*(torch.cat(c) for c in zip(*(vars(j).values() for _, j, _ in found), strict=True)))
     every, object_seen = torch.ones_like(score), judged.teacher != NOTHING
     cells = [f"{len(score) / images:9.1f}", percent(object_seen, every)]
     for column in (judged.student, judged.nearest, judged.assigned):
@@ -89,6 +93,8 @@ def print_row(name: str, kind: str, layer: int, found: list[tuple[Pairs, Judgeme
         cells.append(percent(right, every))
         if column is not judged.assigned:
             cells.append(percent(right * score, score))
+    better = right & (judged.teacher_iou > judged.student_iou)
+    cells.append(percent(better, right))
     print(f"{name:<10} {kind:<10} {layer:>5}  " + " ".join(cells), flush=True)
 
 
@@ -115,7 +121,16 @@ def main() -> None:
             batches.append((images, teacher_model(images), batch.targets))
     objects = sum(len(t.class_ids) for t in dataset.targets)
     print(f"{len(dataset)} scenes, {objects / len(dataset):.1f} objects each")
-    heads = ("pairs/img", "T sees %", "sees %", "by score", "nearest %", "by score", "assigned %")
+    heads = (
+        "pairs/img",
+        "T sees %",
+        "sees %",
+        "by score",
+        "nearest %",
+        "by score",
+        "assigned %",
+        "T better %",
+    )
     print(f"{'student':<10} {'pairing':<10} {'layer':>5}  " + " ".join(f"{h:>9}" for h in heads))
     for name, student in students(given.student, dataset.class_names):
         classes = ClassMap.between(student.class_names, teacher_model.class_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,9 @@ from taco_kd.errors import DataError, one_of
 from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.hf import sum_by_prefix
 from taco_kd.models.ultralytics_forward import LayeredDetector, ultralytics_targets
+from taco_kd.models.ultralytics_injection import injected
 from taco_kd.models.ultralytics_quiet import LICENCE, quiet_ultralytics
-from taco_kd.types import DetectorOutput, LayerOutput, Targets
+from taco_kd.types import DetectorOutput, LayerOutput, QueryGroup, Targets
 
 BACKBONES = {"nano": (9, (3, 7, 9)), "l": (9, (3, 7, 9)), "x": (13, (4, 10, 13))}
 """By size: index of the last layer of the backbone, and of those whose outputs are C3, C4 and C5."""
@@ -79,6 +81,10 @@ class RTDetrHGNet(LayeredDetector):
         )
         self.size = size
 
+    @property
+    def takes_queries(self) -> bool:
+        return True
+
     def forward(
         self,
         images: Tensor,
@@ -87,6 +93,7 @@ class RTDetrHGNet(LayeredDetector):
         with_features: bool = False,
         with_encoder: bool = False,
         with_attention: bool = False,
+        queries: QueryGroup | None = None,
     ) -> DetectorOutput:
         """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss.
 
@@ -97,7 +104,7 @@ class RTDetrHGNet(LayeredDetector):
         if targets is not None:
             groups = [len(t.class_ids) for t in targets]
             batch = {**ultralytics_targets(targets, images), "gt_groups": groups}
-        with self.captured(with_features) as features:
+        with self.captured(with_features) as features, self._injection(queries) as answers:
             raw = self.network.predict(self.normalised(images), batch=batch)
         boxes, logits, first_boxes, first_logits, denoising = raw if self.training else raw[1]
         noisy_boxes = noisy_logits = None
@@ -116,7 +123,14 @@ class RTDetrHGNet(LayeredDetector):
             )
             losses = sum_by_prefix(terms, {"loss_class": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
         layers = [LayerOutput(*layer) for layer in zip(logits[:-1], boxes[:-1], strict=True)]
-        return DetectorOutput(logits[-1], boxes[-1], features, losses, layers)
+        return DetectorOutput(logits[-1], boxes[-1], features, losses, layers, answers)
+
+    def _injection(self, queries: QueryGroup | None) -> AbstractContextManager[list[LayerOutput]]:
+        if queries is None:
+            return nullcontext([])
+        if not self.training:
+            raise ValueError("queries are injected in training only")
+        return injected(self.network.model[-1], queries)
 
     def architecture(self) -> Mapping[str, Any]:
         return {"size": self.size}

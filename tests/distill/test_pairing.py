@@ -210,6 +210,8 @@ def test_judgement_by_hand():
     assert found.student.tolist() == [-1, 1, 0]
     assert found.nearest.tolist() == [0, 1, 0]
     assert found.assigned.tolist() == [-1, 1, 0]
+    assert found.teacher_iou.tolist() == pytest.approx([1, 1, 0], abs=1e-4)
+    assert found.student_iou.tolist() == pytest.approx([0, 1, 0], abs=1e-4)
     assert found.right(found.student).tolist() == [False, True, False]
     assert found.right(found.nearest).tolist() == [True, True, False]
 

@@ -6,7 +6,7 @@ import torch
 from cases import V1, V2, _timm
 
 from taco_kd.errors import UsageError
-from taco_kd.models import conditional_detr, rtdetr
+from taco_kd.models import conditional_detr, rtdetr, rtdetr_ultralytics
 from taco_kd.models.injection import group_mask
 from taco_kd.models.onnx_export import export_onnx
 from taco_kd.types import QueryGroup, Targets, total
@@ -218,3 +218,32 @@ def test_layers_are_those_of_the_loss(training):
     for layer in output.layers:
         assert layer.logits.shape == output.logits.shape
         assert layer.boxes_cxcywh.shape == output.boxes_cxcywh.shape
+
+
+@pytest.mark.parametrize("targets", BATCHES.values(), ids=list(BATCHES))
+def test_ultralytics_rtdetr_takes_queries_too(targets):
+    torch.manual_seed(0)
+    model = rtdetr_ultralytics.rebuild({"size": "nano"}, NAMES, model_name="tiny", image_size=128).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    for head in model.network.model[-1].dec_bbox_head:
+        torch.nn.init.normal_(head.layers[-1].weight, std=0.1)
+    plain, _, plain_after = step(model, targets, None)
+    output, _, after = step(model, targets, group([1, 1, 1, 0, 0], [0] * 5))
+    assert after == plain_after
+    assert torch.allclose(output.logits, plain.logits, atol=1e-5)
+    assert torch.allclose(output.boxes_cxcywh, plain.boxes_cxcywh, atol=1e-5)
+    assert {k: v.item() for k, v in output.losses.items()} == pytest.approx(
+        {k: v.item() for k, v in plain.losses.items()}, rel=1e-4
+    )
+    assert [layer.logits.shape for layer in output.injected] == [(2, 5, len(NAMES))] * 3
+    assert all(torch.isfinite(layer.logits).all() for layer in output.injected)
+    model.zero_grad(set_to_none=True)
+    output.injected[-1].logits[0].sum().backward()
+    assert model.network.model[-1].denoising_class_embed.weight.grad.abs().sum() > 0
+    decoder = model.network.model[-1].decoder
+    assert not decoder._forward_hooks
+    assert not decoder._forward_pre_hooks
+    with pytest.raises(ValueError, match="in training only"):
+        model.eval()(torch.rand(1, 3, 128, 128), queries=group([1]))

@@ -30,12 +30,15 @@ class Judgement:
         nearest: the object that is nearest to the student's box (greatest GIoU), for students whose boxes
             see nothing yet.
         assigned: the object to which DETR's matcher assigns the student's query in the detection loss.
+        teacher_iou, student_iou: overlap of both boxes with the object that the teacher sees; 0 without one.
     """
 
     teacher: Tensor
     student: Tensor
     nearest: Tensor
     assigned: Tensor
+    teacher_iou: Tensor
+    student_iou: Tensor
 
     def right(self, student: Tensor) -> Tensor:
         """[P] bool: the teacher sees an object, and ``student`` (one of the columns) names the same."""
@@ -46,6 +49,7 @@ class Judgement:
 def judge(pairs: Pairs, student: LayerOutput | DetectorOutput, targets: Sequence[Targets]) -> Judgement:
     """Who sees what. ``student`` is what was paired: its output or one layer, or the injected answers."""
     columns = [torch.full_like(pairs.image, NOTHING) for _ in range(4)]
+    overlaps = [torch.zeros_like(pairs.score) for _ in range(2)]
     assigned = assigned_queries(student, targets)
     for b, target in enumerate(targets):
         here = pairs.image == b
@@ -53,15 +57,20 @@ def judge(pairs: Pairs, student: LayerOutput | DetectorOutput, targets: Sequence
             continue
         true = box_convert(target.boxes_cxcywh.float(), "cxcywh", "xyxy")
         query = pairs.student[here]
-        boxes = box_convert(student.boxes_cxcywh[b].float(), "cxcywh", "xyxy")
-        columns[0][here] = _seen(box_convert(pairs.target_boxes[here], "cxcywh", "xyxy"), true)
-        columns[1][here] = _seen(boxes[query], true)
-        columns[2][here] = generalized_box_iou(boxes[query], true).argmax(1)
+        own = box_convert(student.boxes_cxcywh[b, query].float(), "cxcywh", "xyxy")
+        wanted = box_convert(pairs.target_boxes[here], "cxcywh", "xyxy")
+        columns[0][here], overlaps[0][here] = _seen(box_iou(wanted, true))
+        columns[1][here], _ = _seen(box_iou(own, true))
+        columns[2][here] = generalized_box_iou(own, true).argmax(1)
         trained, place = (query[:, None] == assigned[b, : len(target.class_ids)]).max(1)
         columns[3][here] = torch.where(trained, place, NOTHING)
-    return Judgement(*columns)
+        there = box_iou(own, true).gather(1, columns[0][here].clamp(min=0)[:, None]).flatten()
+        overlaps[1][here] = torch.where(columns[0][here] == NOTHING, 0.0, there)
+    return Judgement(*columns, *overlaps)
 
 
-def _seen(boxes_xyxy: Tensor, true_xyxy: Tensor) -> Tensor:
-    overlap, best = box_iou(boxes_xyxy, true_xyxy).max(1)
-    return torch.where(overlap >= SEEN_IOU, best, NOTHING)
+def _seen(overlap: Tensor) -> tuple[Tensor, Tensor]:
+    """For [P, G] IoUs the object that each box sees, and how well."""
+    most, best = overlap.max(1)
+    seen = most >= SEEN_IOU
+    return torch.where(seen, best, NOTHING), torch.where(seen, most, 0.0)
