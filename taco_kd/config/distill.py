@@ -35,8 +35,7 @@ class DistillConfig(Settings):
     layers: Literal["last", "all"] = "last"
     """decoder layers of the student whose queries are taught; injected queries are taught at every layer"""
     weighting: Literal["fixed", "calibrated"] = "fixed"
-    """fixed: the weights below; calibrated: found in the first steps, so that the gradient of each term has
-    the share below"""
+    """fixed: the weights below; calibrated: adapted so that the gradient of each term has the share below"""
     feature_weight: float = Field(1.0, ge=0)
     class_weight: float = Field(0.8, ge=0)
     box_weight: float = Field(1.2, ge=0)
@@ -47,7 +46,9 @@ class DistillConfig(Settings):
     box_share: float = Field(0.15, gt=0, lt=1)
     attention_share: float = Field(0.05, gt=0, lt=1)
     calibration_steps: int = Field(10, ge=1)
-    """calibrated: the weights are found over this many steps, then fixed"""
+    """calibrated: gradients are measured in each of so many first steps"""
+    calibrate_every: int = Field(50, ge=1)
+    """calibrated: and then in every so many"""
     warmup: float = Field(0.0, ge=0, le=1)
     """share of the run over which the weights rise linearly from zero"""
     decay: Literal["none", "linear", "cosine"] = "none"

@@ -133,7 +133,8 @@ class Distiller(nn.Module):
         student: DetectorOutput,
         taught: Sequence[Taught],
         *,
-        progress: float = 0.0,
+        step: int = 0,
+        steps_total: int = 1,
         measure: bool = False,
     ) -> DistillTerms:
         """The terms of a step; gradients reach the student and the projections only.
@@ -141,7 +142,7 @@ class Distiller(nn.Module):
         Args:
             student: its output on the batch, asked for as ``asks`` says.
             taught: what ``teach`` returned for the batch.
-            progress: 0..1 of the run, for scheduled weights.
+            step, steps_total: where in the run this is, from 0; for scheduled and calibrated weights.
             measure: also measure the gradient shares. Needs some passes through decoder and encoder.
         """
         raw: dict[str, Tensor] = {}
@@ -151,10 +152,10 @@ class Distiller(nn.Module):
             raw |= {term_name(place, name): term for name, term in terms.items()}
             pairs += found
         norms = None
-        if measure or self.weighting.calibrating:
+        if measure or self.weighting.wants_norms(step):
             norms = self._norms(raw, student)
             self.weighting.observe(norms)
-        weights = {name: self.weighting.weight(name, progress) for name in raw}
+        weights = {name: self.weighting.weight(name, step / steps_total) for name in raw}
         weighted = {name: weights[name] * term for name, term in raw.items()}
         return DistillTerms(raw, weighted, weights, pairs, _shares(norms, weights))
 

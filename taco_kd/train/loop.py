@@ -129,9 +129,7 @@ def steps(
         if check is not None:
             for each in taught:
                 check.teacher_output(each.output)
-        output, distilled = _learn(
-            state, taught, images, targets, labels=labels, progress=state.step / steps_total
-        )
+        output, distilled = _learn(state, taught, images, targets, labels=labels, steps_total=steps_total)
         terms = {**output.losses, **({} if distilled is None else distilled.weighted)}
         loss = total(terms)
         if not math.isfinite(loss.item()):
@@ -176,7 +174,7 @@ def _learn(
     targets: list[Targets],
     *,
     labels: bool,
-    progress: float,
+    steps_total: int,
 ) -> tuple[DetectorOutput, DistillTerms | None]:
     """One forward of the student; what it answers, and the distillation terms."""
     student, distiller = state.student, state.distiller
@@ -188,4 +186,4 @@ def _learn(
     else:
         output = student(images, wanted, **distiller.asks(taught))
     measure = state.step % MEASURE_EVERY == 0
-    return output, distiller(output, taught, progress=progress, measure=measure)
+    return output, distiller(output, taught, step=state.step, steps_total=steps_total, measure=measure)
