@@ -49,6 +49,8 @@ class DistillConfig(Settings):
     """calibrated: gradients are measured in each of so many first steps"""
     calibrate_every: int = Field(50, ge=1)
     """calibrated: and then in every so many, more often in the beginning"""
+    max_weight: float = Field(10.0, gt=0)
+    """calibrated: no weight exceeds this"""
     warmup: float = Field(0.0, ge=0, le=1)
     """share of the run over which the weights rise linearly from zero"""
     decay: Literal["none", "linear", "cosine"] = "none"

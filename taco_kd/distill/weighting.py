@@ -62,7 +62,9 @@ class Weighting(nn.Module):
     So the losses' own scales, which differ by orders of magnitude, do not matter. The norms are averages over
     the first steps in which the term was not zero, and from then on moving averages over the steps that are
     measured: the gradient that a detection loss sends to an untrained backbone is hundreds of times smaller
-    than some steps later, and a weight found there and kept would be next to nothing.
+    than some steps later, and a weight found there and kept would be next to nothing. No weight exceeds
+    ``max_weight``: box heads begin as zero, so that a box term hardly reaches the maps at first, and would
+    get a weight of thousands, which its heads feel in full (measured: 10,040, and the detection loss rose).
 
     Args:
         settings: of each term's lesson, by name of the term.
@@ -107,7 +109,8 @@ class Weighting(nn.Module):
         detection, own = self._norms[name]
         if own == 0:
             return 0.0
-        return self.shares[name] / (1 - sum(self.shares.values())) * detection / own
+        found = self.shares[name] / (1 - sum(self.shares.values())) * detection / own
+        return min(found, self.settings[name].max_weight)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"norms": self._norms, "counts": self._counts}

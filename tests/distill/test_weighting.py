@@ -29,7 +29,7 @@ def test_schedule_by_hand(settings, progress, factor):
 
 
 def weighting(**settings):
-    config = DistillConfig(weighting="calibrated", **settings)
+    config = DistillConfig(weighting="calibrated", **{"max_weight": 100.0, **settings})
     return Weighting(
         {"kd_features": config, "kd_boxes": config},
         {"kd_features": 1.0, "kd_boxes": 1.0},
@@ -56,6 +56,13 @@ def test_a_term_without_gradient_says_nothing_about_its_scale():
     found.observe({DETECTION: 30.0, "kd_features": 3.0, "kd_boxes": 3.0})
     assert found.weight("kd_features", 0.5) == pytest.approx(0.25 / 0.5 * (10 + 30) / (1 + 3))
     assert found.weight("kd_boxes", 0.5) == pytest.approx(0.25 / 0.5 * 30 / 3)
+
+
+def test_a_term_that_hardly_reaches_the_maps_yet_gets_no_boundless_weight():
+    found = weighting(max_weight=8.0)
+    found.observe({DETECTION: 10.0, "kd_features": 1.0, "kd_boxes": 1e-4})
+    assert found.weight("kd_boxes", 0.5) == 8.0
+    assert found.weight("kd_features", 0.5) == pytest.approx(5.0)
 
 
 def test_weights_follow_gradients_that_change():
