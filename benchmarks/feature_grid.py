@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from taco_kd.models.dinov3_entries import build_vit
@@ -31,8 +30,10 @@ def main() -> None:
         return model.network(model.normalised(images)).last_hidden_state[:, 1:].transpose(1, 2)
 
     def resized_list(images: Tensor) -> Tensor:
-        line = F.interpolate(tokens(images), size=cells * cells, mode="linear")
-        return line.unflatten(2, (cells, cells))
+        model.tokens = "as-released"
+        found = model(images)[0].tensor
+        model.tokens = "grid"
+        return found
 
     maps: dict[str, Callable[[Tensor], Tensor]] = {
         "on the grid (ours)": lambda images: model(images)[0].tensor,

@@ -117,6 +117,30 @@ class LayerOutput:
     boxes_cxcywh: Tensor
 
 
+@dataclass(frozen=True)
+class AttentionMap:
+    """Self-attention of an encoder layer over a grid of H x W places, row by row.
+
+    Attributes:
+        tensor: [B, heads, H*W, H*W]: how much each place (first) attends to each (second); rows sum to 1.
+        height, width: of the grid.
+
+    Raises:
+        ValueError: the tensor is not over so many places.
+    """
+
+    tensor: Tensor
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        places = self.height * self.width
+        if self.tensor.ndim != 4 or self.tensor.shape[-2:] != (places, places):
+            raise ValueError(
+                f"attention {tuple(self.tensor.shape)} is not one over {self.height} x {self.width} places"
+            )
+
+
 @dataclass
 class DetectorOutput:
     """What every detector returns.
@@ -130,6 +154,8 @@ class DetectorOutput:
             where a family has none.
         injected: answers of every decoder layer, first to last, for the K queries of a ``QueryGroup``; empty
             without one.
+        encoder_maps: maps after the encoder, fine to coarse; empty unless the model was asked for them.
+        attention: of the encoder's last self-attention; None unless the model was asked for it.
     """
 
     logits: Tensor
@@ -138,6 +164,8 @@ class DetectorOutput:
     losses: dict[str, Tensor] = field(default_factory=dict)
     layers: list[LayerOutput] = field(default_factory=list)
     injected: list[LayerOutput] = field(default_factory=list)
+    encoder_maps: list[FeatureMap] = field(default_factory=list)
+    attention: AttentionMap | None = None
 
 
 @dataclass(frozen=True)

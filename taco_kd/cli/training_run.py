@@ -64,7 +64,7 @@ def run_training(
         data, out = DataDir.open(data_path), resume
     else:
         recipe = load_recipe(recipe_name, overrides)
-        locate(recipe.student, recipe.teacher)
+        locate(recipe.student, [lesson.teacher for lesson in recipe.lessons()])
         data = data_or_synthetic(data_path)
         out = out or Path(OUT) / "runs" / recipe.name
     with task(recipe.name) as tick:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from taco_kd.models.detector import IMAGENET_MEAN, IMAGENET_STD
 from taco_kd.models.entry import Family, ModelEntry, Published
 from taco_kd.models.hf import (
-    HFDetector,
     backbone_levels,
     start_from_prior,
     sum_by_prefix,
     train_all_but_stem,
 )
+from taco_kd.models.hf_encoders import PlainEncoder
 from taco_kd.models.rtdetr import nano_backbone_config
 
 PAPER_SIZE = 640
@@ -26,7 +26,7 @@ TRAINING = {"auxiliary_loss": True}
 """What the original trains with, whatever a published configuration says."""
 
 
-class ConditionalDetr(HFDetector):
+class ConditionalDetr(PlainEncoder):
     """Conditional DETR; its published weights take ImageNet-normalised RGB."""
 
     family = "conditional-detr"

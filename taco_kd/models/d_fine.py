@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from taco_kd.models.d_fine_loss import d_fine_loss
 from taco_kd.models.entry import Family, ModelEntry, Published
-from taco_kd.models.hf import HFDetector, backbone_levels, sum_by_prefix
+from taco_kd.models.hf import backbone_levels, sum_by_prefix
+from taco_kd.models.hf_encoders import HybridEncoder
 from taco_kd.types import LayerOutput
 
 TERMS = ("loss_vfl", "loss_bbox", "loss_giou", "loss_fgl", "loss_ddf")
@@ -78,7 +79,7 @@ PUBLISHED = {
 """Repository on the hub, revision, AP on COCO. "main": the commit is not known to us, so it is not pinned."""
 
 
-class DFine(HFDetector):
+class DFine(HybridEncoder):
     """D-FINE. Its published weights take RGB in 0..1 without mean and std."""
 
     family = "d-fine"

@@ -114,18 +114,40 @@ class Detector(ImageModel):
     dense: ClassVar[bool] = False
     """whether a query is a place in the image, of which several find one object, and not one of a set"""
 
+    offers: ClassVar[frozenset[str]] = frozenset({"features"})
+    """what ``forward`` hands out on request besides predictions: features, encoder, attention"""
+
+    encoder_spec: tuple[FeatureSpec, ...] = ()
+    """the maps after the encoder, fine to coarse; none where the family does not offer them"""
+
     def __init__(self, network: Any, *, class_names: Sequence[str], **kwargs: Any) -> None:
         super().__init__(network, **kwargs)
         self.class_names = tuple(class_names)
 
     def forward(
-        self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
+        self,
+        images: Tensor,
+        targets: Sequence[Targets] | None = None,
+        *,
+        with_features: bool = False,
+        with_encoder: bool = False,
+        with_attention: bool = False,
     ) -> DetectorOutput:
         """One pass over ``images`` [B, 3, H, W] in 0..1; with ``targets`` also the detection loss.
 
-        With ``with_features`` the backbone's maps are taken on their way: never a second forward.
+        With ``with_features`` the backbone's maps are taken on their way, with ``with_encoder`` the encoder's
+        maps, with ``with_attention`` its last self-attention: never a second forward. What the family does
+        not offer (``offers``) stays empty.
         """
         raise NotImplementedError
+
+    def backbone_output(self, images: Tensor) -> DetectorOutput:
+        """The backbone's maps of ``images`` [B, 3, H, W] alone; families that can leave out the rest."""
+        return DetectorOutput(
+            images.new_zeros(len(images), 0, len(self.class_names)),
+            images.new_zeros(len(images), 0, 4),
+            self(images, with_features=True).features,
+        )
 
     @property
     def takes_queries(self) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from taco_kd.models.detector import IMAGENET_MEAN, IMAGENET_STD
 from taco_kd.models.entry import Family, ModelEntry, Published
-from taco_kd.models.hf import HFDetector, backbone_levels, sum_by_prefix, train_all_but_stem
+from taco_kd.models.hf import backbone_levels, sum_by_prefix, train_all_but_stem
+from taco_kd.models.hf_encoders import PlainEncoder
 from taco_kd.types import LayerOutput
 
 TRAINING = {"auxiliary_loss": True}
@@ -40,7 +41,7 @@ def sigmoid_logits(softmax_logits: Tensor) -> Tensor:
     return (log_p - log_rest)[..., :-1]
 
 
-class Detr(HFDetector):
+class Detr(PlainEncoder):
     """DETR. Its softmax head with a "no object" class is handed out as the logits of a sigmoid head.
 
     ``sigmoid(logits)`` is the probability that the softmax gives, so scores are DETR's own. Its loss is

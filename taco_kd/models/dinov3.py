@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,8 @@ from typing_extensions import Self
 
 from taco_kd.models.detector import IMAGENET_MEAN, IMAGENET_STD, FeatureModel
 from taco_kd.types import FeatureMap, FeatureSpec
+
+Tokens = Literal["grid", "as-released"]
 
 IMAGE_SIZE = 640
 """The paper's input, for which costs are given; every model takes images of any size."""
@@ -85,6 +87,11 @@ class DinoV3ViT(_DinoV3):
     """
 
     family = "dinov3-vit"
+    tokens: Tokens = "grid"
+    """how the sequence becomes a map; ``as-released`` is a fault of the paper's code: see ``as_released``"""
+
+    def architecture(self) -> Mapping[str, Any]:
+        return {**super().architecture(), **({} if self.tokens == "grid" else {"tokens": self.tokens})}
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         config = self.network.config
@@ -92,9 +99,23 @@ class DinoV3ViT(_DinoV3):
         hidden = self.network(pixels, output_hidden_states=list(config.out_indices)).hidden_states
         maps = []
         for block in config.out_indices:
-            tokens = self.network.norm(hidden[block])[:, 1 + config.num_register_tokens :]  # [B, h*w, K]
-            maps.append(tokens.transpose(1, 2).unflatten(2, (rows, columns)))  # [B, K, h, w]
+            tokens = self.network.norm(hidden[block])  # [B, 1 + registers + h*w, K]
+            if self.tokens == "as-released":
+                line = as_released(tokens, rows * columns)  # [B, K, h*w]
+            else:
+                line = tokens[:, 1 + config.num_register_tokens :].transpose(1, 2)
+            maps.append(line.reshape(len(line), -1, rows, columns))
         return maps
+
+
+def as_released(tokens: Tensor, places: int) -> Tensor:
+    """[B, 1 + registers + h*w, K] as [B, K, h*w], the way the paper's released code does it.
+
+    Only the CLS token is dropped. Registers and patches together are resized to h*w as if they were samples
+    of one line. So the first places hold registers, which describe no place, and every patch is mixed with
+    its neighbour in reading order and moved on: by four places at the beginning, by none at the end.
+    """
+    return F.interpolate(tokens[:, 1:].transpose(1, 2), size=places, mode="linear")
 
 
 def rebuild_convnext(
@@ -115,9 +136,13 @@ def rebuild_vit(
     """The ViT that a configuration describes, with random weights."""
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
-    network = DINOv3ViTModel(DINOv3ViTConfig(**architecture))
+    settings = dict(architecture)
+    tokens = settings.pop("tokens", "grid")
+    network = DINOv3ViTModel(DINOv3ViTConfig(**settings))
     config = network.config
     spec = [
         FeatureSpec(f"block{block}", config.hidden_size, config.patch_size) for block in config.out_indices
     ]
-    return DinoV3ViT(network, model_name=model_name, image_size=image_size, features_spec=spec)
+    model = DinoV3ViT(network, model_name=model_name, image_size=image_size, features_spec=spec)
+    model.tokens = tokens
+    return model

@@ -50,6 +50,8 @@ class FeatureEntry:
     licence: str = "Apache-2.0"
     size: Mapping[str, Any] = field(default_factory=dict)
     """values of its configuration that tell it from the others of its family"""
+    packaged: str | None = None
+    """file in ``taco_kd/assets`` that holds weights, if any"""
 
 
 class Rebuild(Protocol):

@@ -23,9 +23,6 @@ FEATURE_MODELS: dict[str, FeatureEntry] = {
 MODEL_TYPES: dict[str, str] = {family.model_type: family.name for family in FEATURE_FAMILIES.values()}
 """transformers' ``model_type`` to the family that can rebuild it"""
 
-PAPER = {"dinov3-convnext": "dinov3-convnext-b", "dinov3-vit": "dinov3-vit-b"}
-"""the sizes that the paper means by these names"""
-
 
 def find_features(name: str) -> FeatureEntry:
     """The entry of that name; UsageError names the valid ones."""
@@ -46,8 +43,8 @@ def make_features(
 
     Args:
         name: of the table, or of a family where the weights say the size.
-        weights: ``published``, ``random`` (drawn from ``seed``), a transformers folder, a .safetensors file
-            of ours, or a hub name.
+        weights: ``packaged``, ``published``, ``random`` (drawn from ``seed``), a transformers folder, a
+            .safetensors file of ours, or a hub name.
 
     Raises:
         UsageError: an unknown name, or weights of another model.
@@ -57,7 +54,9 @@ def make_features(
     if weights == "random":
         with drawn_from(seed):
             return find_features(name).build(), []
-    if weights == "published":
+    if weights == "packaged":
+        stored = sources.read_packaged(find_features(name))
+    elif weights == "published":
         locate_features(name, weights)
         stored = sources.read_published(find_features(name), families=MODEL_TYPES)
     else:
@@ -81,6 +80,9 @@ def load_features(path: Path | str) -> tuple[FeatureModel, LoadReport]:
 def locate_features(name: str, weights: str) -> None:
     """Make sure that the weights are on this machine; published ones are fetched. Raises as above."""
     if weights == "random":
+        return
+    if weights == "packaged":
+        sources.packaged_file(find_features(name))
         return
     if weights != "published":
         sources.locate(weights, families=MODEL_TYPES, wanted_by="--teacher")

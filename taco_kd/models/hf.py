@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector
-from taco_kd.types import DetectorOutput, FeatureMap, FeatureSpec, LayerOutput, QueryGroup, Targets
+from taco_kd.models.hf_attention import captured_attention
+from taco_kd.types import (
+    AttentionMap,
+    DetectorOutput,
+    FeatureMap,
+    FeatureSpec,
+    LayerOutput,
+    QueryGroup,
+    Targets,
+)
 
 
 class HFDetector(Detector):
@@ -60,12 +69,23 @@ class HFDetector(Detector):
             raise UsageError(f"{self.model_name} takes no injected queries; use another distill.pairing")
         return nullcontext([])
 
+    def encoder_maps(self, raw: Any, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """The encoder's maps [B, K, H, W], as ``encoder_spec`` says; ``grids`` are H, W of the backbone's."""
+        del raw, grids
+        return []
+
+    def attention_layer(self) -> tuple[nn.Module, int] | None:
+        """The encoder's last self-attention, and which backbone map gives its grid; None without any."""
+        return None
+
     def forward(
         self,
         images: Tensor,
         targets: Sequence[Targets] | None = None,
         *,
         with_features: bool = False,
+        with_encoder: bool = False,
+        with_attention: bool = False,
         queries: QueryGroup | None = None,
     ) -> DetectorOutput:
         """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss.
@@ -76,15 +96,34 @@ class HFDetector(Detector):
         labels = None
         if targets is not None:
             labels = [{"class_labels": t.class_ids, "boxes": t.boxes_cxcywh} for t in targets]
-        with self._captured(with_features) as maps, self.training_graph(), self.injection(queries) as answers:
+        attending = self.attention_layer() if with_attention else None
+        with (
+            self._captured(with_features or with_encoder or with_attention) as maps,
+            captured_attention(None if attending is None else attending[0]) as weights,
+            self.training_graph(),
+            self.injection(queries) as answers,
+        ):
             raw = self.network(pixel_values=self.normalised(images), labels=labels)
         logits, boxes = self.matching_part(raw)
-        losses = self.losses(raw, labels) if labels is not None else {}
-        features = [
-            FeatureMap(tensor, spec.stride, spec.name)
-            for tensor, spec in zip(maps, self.features_spec, strict=False)
-        ]
-        return DetectorOutput(logits, boxes, features, losses, self.layer_outputs(raw), answers)
+        output = DetectorOutput(logits, boxes, layers=self.layer_outputs(raw), injected=answers)
+        if labels is not None:
+            output.losses = self.losses(raw, labels)
+        if with_features:
+            output.features = _named(maps, self.features_spec)
+        grids = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps]
+        if with_encoder:
+            output.encoder_maps = _named(self.encoder_maps(raw, grids), self.encoder_spec)
+        if attending is not None:
+            output.attention = AttentionMap(weights[0], *grids[attending[1]])
+        return output
+
+    def backbone_output(self, images: Tensor) -> DetectorOutput:
+        pixels = self.normalised(images)
+        mask = torch.ones(pixels.shape[0], *pixels.shape[-2:], dtype=torch.long, device=pixels.device)
+        with self._captured(True) as maps:
+            self.backbone()(pixels, mask)
+        queries = images.new_zeros(len(images), 0, len(self.class_names))
+        return DetectorOutput(queries, images.new_zeros(len(images), 0, 4), _named(maps, self.features_spec))
 
     @contextmanager
     def _captured(self, wanted: bool) -> Iterator[list[Tensor]]:
@@ -107,6 +146,10 @@ class HFDetector(Detector):
         """The configuration of transformers; class names travel on their own."""
         config = self.network.config.to_diff_dict()
         return {k: v for k, v in config.items() if k not in ("id2label", "label2id", "transformers_version")}
+
+
+def _named(maps: Sequence[Tensor], specs: Sequence[FeatureSpec]) -> list[FeatureMap]:
+    return [FeatureMap(m, spec.stride, spec.name) for m, spec in zip(maps, specs, strict=False)]
 
 
 def backbone_levels(config: Any, channels: Sequence[int]) -> list[FeatureSpec]:

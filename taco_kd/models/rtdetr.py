@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from taco_kd.errors import UsageError
 from taco_kd.models.entry import Family, ModelEntry, Published
-from taco_kd.models.hf import HFDetector, backbone_levels, sum_by_prefix
+from taco_kd.models.hf import backbone_levels, sum_by_prefix
+from taco_kd.models.hf_encoders import HybridEncoder
 from taco_kd.models.injection import injected
 from taco_kd.models.refinement import Refinement, original_refinement
 from taco_kd.types import LayerOutput, QueryGroup
@@ -61,7 +62,7 @@ PUBLISHED = {
 """Repository on the hub, revision, AP on COCO. "main": the commit is not known to us, so it is not pinned."""
 
 
-class RTDetr(HFDetector):
+class RTDetr(HybridEncoder):
     """RT-DETR and RT-DETRv2. Their published weights take RGB in 0..1 without mean and std."""
 
     family = "rtdetr"

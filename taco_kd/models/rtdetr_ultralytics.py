@@ -91,6 +91,8 @@ class RTDetrHGNet(LayeredDetector):
         targets: Sequence[Targets] | None = None,
         *,
         with_features: bool = False,
+        with_encoder: bool = False,
+        with_attention: bool = False,
         queries: QueryGroup | None = None,
     ) -> DetectorOutput:
         """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss.

@@ -8,6 +8,7 @@ from taco_kd.config import LoadConfig, StudentConfig, TeacherConfig
 from taco_kd.errors import UsageError
 from taco_kd.models import zoo
 from taco_kd.models.detector import Detector, FeatureModel
+from taco_kd.models.dinov3 import DinoV3ViT
 from taco_kd.models.feature_zoo import is_feature_model, locate_features, make_features
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.rtdetr import RTDetr
@@ -38,7 +39,16 @@ def teacher(config: TeacherConfig) -> tuple[Detector | FeatureModel, list[LoadRe
     if is_feature_model(config.model):
         if config.image_size is not None:
             raise UsageError("teacher.image_size: a feature teacher sees the student's own images")
-        return make_features(config.model, weights=config.weights, allow_partial=config.allow_partial)
+        features, reports = make_features(
+            config.model, weights=config.weights, allow_partial=config.allow_partial
+        )
+        if isinstance(features, DinoV3ViT):
+            features.tokens = config.tokens
+        elif config.tokens != "grid":
+            raise UsageError(f"teacher.tokens is a setting of a DINOv3 ViT, not of {config.model}")
+        return features, reports
+    if config.tokens != "grid":
+        raise UsageError(f"teacher.tokens is a setting of a DINOv3 ViT, not of {config.model}")
     model, report = zoo.load_reported(
         config.weights,
         expected_model=config.model,
@@ -49,7 +59,7 @@ def teacher(config: TeacherConfig) -> tuple[Detector | FeatureModel, list[LoadRe
     return model, [report]
 
 
-def locate(student: StudentConfig, teacher: TeacherConfig | None) -> None:
+def locate(student: StudentConfig, teachers: Sequence[TeacherConfig]) -> None:
     """Make sure that all weights are on this machine, before anything is written or long work begins.
 
     Raises:
@@ -63,10 +73,11 @@ def locate(student: StudentConfig, teacher: TeacherConfig | None) -> None:
     words += [(student.backbone_from, "--backbone-from")] if student.backbone_from else []
     for word, option in words:
         zoo.locate(word, model=student.model, wanted_by=option)
-    if teacher is not None and is_feature_model(teacher.model):
-        locate_features(teacher.model, teacher.weights)
-    elif teacher is not None:
-        zoo.locate(teacher.weights, model=teacher.model, wanted_by="--teacher")
+    for teacher in teachers:
+        if is_feature_model(teacher.model):
+            locate_features(teacher.model, teacher.weights)
+        else:
+            zoo.locate(teacher.weights, model=teacher.model, wanted_by="--teacher")
 
 
 def _options(config: LoadConfig) -> zoo.LoadOptions:

@@ -90,13 +90,13 @@ def read_hub(name: hub.HubName, *, families: Mapping[str, str], wanted_by: str =
     return replace(stored, label=f"{name.repo}@{snapshot.commit[:12]}", origin=origin)
 
 
-def read_packaged(entry: ModelEntry) -> Stored:
+def read_packaged(entry: ModelEntry | FeatureEntry) -> Stored:
     """Weights that ship with the package; UsageError where this model has none."""
     stored = read_safetensors_file(packaged_file(entry))
     return replace(stored, label=f"{entry.name} packaged weights")
 
 
-def packaged_file(entry: ModelEntry) -> Path:
+def packaged_file(entry: ModelEntry | FeatureEntry) -> Path:
     """The file of the weights that ship with the package.
 
     Raises:

@@ -59,7 +59,13 @@ class Yolo(LayeredDetector):
         )
 
     def forward(
-        self, images: Tensor, targets: Sequence[Targets] | None = None, *, with_features: bool = False
+        self,
+        images: Tensor,
+        targets: Sequence[Targets] | None = None,
+        *,
+        with_features: bool = False,
+        with_encoder: bool = False,
+        with_attention: bool = False,
     ) -> DetectorOutput:
         """One pass over ``images`` [B, 3, H, W]; with ``targets`` also the detection loss.
 

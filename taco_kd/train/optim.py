@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import torch
 from torch import nn
 
 from taco_kd.config import TrainConfig
-from taco_kd.distill.recipe import Distiller
+from taco_kd.distill.distiller import Distiller, trained_parameters
 from taco_kd.models.detector import Detector
 
 
@@ -18,19 +19,25 @@ def build_optimizer(student: Detector, distiller: Distiller | None, config: Trai
     for name, parameter in student.named_parameters():
         if not parameter.requires_grad:
             continue
-        ratio = config.backbone_lr_ratio if student.is_backbone(name) else 1.0
+        ratio = _ratio(name, student, config)
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((ratio, decay), []).append(parameter)
-    if distiller is not None:
-        projections = [p for p in distiller.parameters() if p.requires_grad]
-        if projections:
-            groups.setdefault((1.0, config.weight_decay), []).extend(projections)
+    projections = trained_parameters(distiller)
+    if projections:
+        groups.setdefault((1.0, config.weight_decay), []).extend(projections)
     return torch.optim.AdamW(
         [
             {"params": parameters, "lr": config.lr * ratio, "lr_ratio": ratio, "weight_decay": decay}
             for (ratio, decay), parameters in groups.items()
         ]
     )
+
+
+def _ratio(name: str, student: Detector, config: TrainConfig) -> float:
+    for pattern, ratio in config.lr_ratios.items():
+        if re.search(pattern, name):
+            return ratio
+    return config.backbone_lr_ratio if student.is_backbone(name) else 1.0
 
 
 def lr_at(step: int, steps: int, config: TrainConfig) -> float:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,19 +11,24 @@ import torch
 
 from taco_kd.config import Recipe, validate
 from taco_kd.data.dataset import DetectionDataset
-from taco_kd.distill.recipe import Distiller
 from taco_kd.environment import describe, pick_device
-from taco_kd.errors import DataError, InterruptedRunError, UsageError
-from taco_kd.files import replacing
+from taco_kd.errors import DataError, UsageError
 from taco_kd.models.load_report import LoadReport
-from taco_kd.models.settings import initial_student
-from taco_kd.models.settings import teacher as load_teacher
-from taco_kd.models.weights import save_model, weights_hash
-from taco_kd.progress import Tick, notice
+from taco_kd.models.weights import weights_hash
+from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, check_claim, claim
 from taco_kd.train import checkpoint
-from taco_kd.train.loop import StepRecord, TrainState, make_ema, steps
-from taco_kd.train.optim import build_optimizer
+from taco_kd.train.build import build, steps_of
+from taco_kd.train.caching import open_caches
+from taco_kd.train.gate import pass_gate
+from taco_kd.train.loop import TrainState
+from taco_kd.train.work import go_on
+
+PRETRAIN = "pretrain"
+"""Folder of the first stage within a run of two."""
+
+COMMON = ("seed", "device", "checkpoint_seconds")
+"""Settings that the first stage takes from the second: one run has one seed."""
 
 
 def train(
@@ -43,12 +42,14 @@ def train(
 ) -> RunDir:
     """Train the recipe's student on the train split of ``data``; with a teacher this is distillation.
 
-    An identical finished run in ``out`` is returned as it is.
+    An identical finished run in ``out`` is returned as it is. A recipe with a ``pretrain`` stage makes that
+    stage a run of its own in ``out/pretrain`` and goes on from its weights.
 
     Raises:
         UsageError: ``out`` holds something else, or the recipe cannot be built.
         DataError: the data or a checkpoint is damaged, or the data changed since the run began.
         MissingResourceError: weights are not on this machine, or less than 90 % of them arrived.
+        GateError: a teacher is not better than the student, and its lesson's gate is strict.
         InterruptedRunError: stopped by SIGINT or SIGTERM; a checkpoint was written.
     """
     run = RunDir(out)
@@ -65,65 +66,79 @@ def train(
             raise UsageError(f"{out}: was begun with other settings; resume it without --set or --recipe")
     if not resume:
         check_claim(out, record_name="run.json", overwrite=overwrite, what="run")
+    if recipe.pretrain is not None:
+        return _two_stages(recipe, data, run, overwrite, resume, on_progress)
+    return _one_stage(recipe, data, run, overwrite, resume, on_progress)
 
+
+def _one_stage(
+    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
+) -> RunDir:
+    dataset, state, steps_total, record = _begin(recipe, recipe, data, on_progress)
+    if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
+        claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
+    return go_on(run, record, state, dataset, recipe, steps_total, resume, on_progress)
+
+
+def _two_stages(
+    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
+) -> RunDir:
+    """The teachers alone in ``pretrain``, then the labels alone, from the weights the first stage left."""
+    assert recipe.pretrain is not None
+    config = recipe.pretrain.model_copy(update={k: getattr(recipe.train, k) for k in COMMON})
+    alone = {"name": f"{recipe.name}-{PRETRAIN}", "train": config, "pretrain": None, "labels": False}
+    first_recipe = recipe.model_copy(update=alone)
+    images = len(data.coco("train")["images"])
+    before, after = (steps_of(each, images) for each in (config, recipe.train))
+    if not resume:  # a mistake must not cost the run that was there
+        _, _, _, record = _begin(first_recipe, recipe, data, on_progress)
+        claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
+        run.write_record({**record, "steps_total": after})
+    first = train(first_recipe, data, run.path / PRETRAIN, on_progress=_part(on_progress, 0, before + after))
+    weights = {"weights": str(first.path), "backbone_from": None}
+    second = recipe.model_copy(update={"student": recipe.student.model_copy(update=weights)})
+    dataset, state, steps_total, record = _begin(second, recipe, data, None)
+    done = first.record()
+    record |= {key: done[key] for key in ("init_hash", "teacher_hash", "teacher_hashes", "class_pairs")}
+    record["loads"] = [*done["loads"], *record["loads"]]
+    record |= {key: done[key] for key in ("gate", "selfcheck", "teacher_caches")}
+    record["pretrain"] = {key: done[key] for key in ("steps", "seconds", "final_hash")}
+    if state.step == 0 and not checkpoint.exists(run.checkpoint_dir):
+        arrived = weights_hash(state.student.network)
+        if arrived != done["final_hash"]:
+            raise DataError(f"{first.path}: its weights did not arrive in the second stage unchanged")
+    record["kind"] = "distill"
+    record["seconds"] = done["seconds"]
+    tick = _part(on_progress, before, before + after)
+    return go_on(run, record, state, dataset, second, steps_total, True, tick)
+
+
+def _part(on_progress: Tick | None, offset: int, whole: int) -> Tick | None:
+    if on_progress is None:
+        return None
+    return lambda done, _total, note="": on_progress(offset + done, whole, note)
+
+
+def _begin(
+    recipe: Recipe, asked: Recipe, data: DataDir, on_progress: Tick | None
+) -> tuple[DetectionDataset, TrainState, int, dict[str, Any]]:
+    """Everything built for ``recipe``, a stage of the run that was ``asked`` for, and the run's record."""
     device = pick_device(recipe.train.device)
     torch.manual_seed(recipe.train.seed)
-    dataset, state, reports = _build(recipe, data, device)
-    steps_total = recipe.train.steps or max(1, recipe.train.epochs * _steps_per_epoch(dataset, recipe))
-    record = _record(recipe, data, state, reports, steps_total)
-    if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
-        claim(out, record_name="run.json", overwrite=overwrite, what="run")
-    if resume and checkpoint.exists(run.checkpoint_dir):
-        record["seconds"] = run.record().get("seconds", 0.0)
-        checkpoint.restore(run.checkpoint_dir, state)
-        _cut_log(run, state.step)
-    else:
-        run.log_file.unlink(missing_ok=True)
-    run.write_record(record)
-    _run_steps(run, record, state, dataset, recipe, steps_total, device, on_progress)
-    save_model(run.model_file, state.result())
-    record.update(status="finished", steps=state.step, final_hash=weights_hash(state.result().network))
-    run.write_record(record)
-    return run
-
-
-def _build(
-    recipe: Recipe, data: DataDir, device: torch.device
-) -> tuple[DetectionDataset, TrainState, list[LoadReport]]:
-    config = recipe.train
-    student, reports = initial_student(recipe.student, data.class_names, seed=config.seed)
-    distiller = None
-    if recipe.teacher is not None and recipe.distill is not None:
-        teacher, loaded = load_teacher(recipe.teacher)
-        reports += loaded
-        distiller = Distiller(recipe.distill, student, teacher.to(device))
-        distiller.to(device)
-    elif recipe.teacher is not None or recipe.distill is not None:
-        raise UsageError(f"recipe {recipe.name}: [teacher] and [distill] go together; one of them is missing")
-    for report in reports:
-        notice(report.line())
-    if distiller is not None and distiller.needs_predictions:
-        notice(
-            f"Classes: {len(distiller.classes.student)} of the student's {len(student.class_names)} have a "
-            f"partner among the teacher's {len(distiller.teacher.class_names)}."
-        )
-    student.to(device)
-    dataset = DetectionDataset(data, "train", student.image_size)
-    if len(dataset) == 0:
-        raise DataError(f"{data.path}: the train split holds no image")
-    state = TrainState(
-        student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
-    )
-    return dataset, state, reports
-
-
-def _steps_per_epoch(dataset: DetectionDataset, recipe: Recipe) -> int:
-    return len(dataset) // min(recipe.train.batch_size, len(dataset))
+    dataset, state, reports = build(recipe, data, device)
+    steps_total = steps_of(recipe.train, len(dataset))
+    record = _record(asked, data, state, reports, steps_total)
+    if state.distiller is not None:
+        record["gate"] = pass_gate(state.student, state.distiller, data, device, on_progress)
+        open_caches(state.distiller, data, dataset, recipe.train, steps_total=steps_total, device=device)
+    return dataset, state, steps_total, record
 
 
 def _record(
     recipe: Recipe, data: DataDir, state: TrainState, reports: list[LoadReport], steps_total: int
 ) -> dict[str, Any]:
+    lessons = [] if state.distiller is None else state.distiller.each()
+    hashes = [weights_hash(lesson.teacher.network) for lesson in lessons]
     return {
         "format": 1,
         "status": "running",
@@ -135,9 +150,10 @@ def _record(
             "image_size": data.record()["image_size"],
         },
         "class_names": list(data.class_names),
-        "class_pairs": None if state.distiller is None else state.distiller.class_pairs(),
+        "class_pairs": lessons[0].class_pairs() if lessons else None,
         "init_hash": weights_hash(state.student.network),
-        "teacher_hash": None if state.distiller is None else weights_hash(state.distiller.teacher.network),
+        "teacher_hash": hashes[0] if hashes else None,
+        "teacher_hashes": hashes,
         "loads": [asdict(report) for report in reports],
         "steps_total": steps_total,
         "steps": 0,
@@ -145,62 +161,3 @@ def _record(
         "environment": describe(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def _run_steps(
-    run: RunDir,
-    record: dict[str, Any],
-    state: TrainState,
-    dataset: DetectionDataset,
-    recipe: Recipe,
-    steps_total: int,
-    device: torch.device,
-    on_progress: Tick | None,
-) -> None:
-    saved = began = time.monotonic()
-    before = record["seconds"]
-    with _stop_requests() as stop, run.log_file.open("a", buffering=1, encoding="utf-8") as log:
-        if state.step == 0:
-            checkpoint.save(run.checkpoint_dir, state)  # so that even the first seconds can be resumed
-        for done in steps(state, dataset, recipe.train, steps_total=steps_total, device=device):
-            log.write(json.dumps(asdict(done)) + "\n")
-            record["seconds"] = before + time.monotonic() - began
-            if on_progress is not None:
-                on_progress(done.step, steps_total, _note(done))
-            due = time.monotonic() - saved > recipe.train.checkpoint_seconds
-            if due or stop.is_set() or done.step == steps_total:
-                checkpoint.save(run.checkpoint_dir, state)
-                saved = time.monotonic()
-            if stop.is_set() and done.step < steps_total:
-                record.update(status="stopped", steps=state.step)
-                run.write_record(record)
-                raise InterruptedRunError(
-                    f"{run.path}: stopped at step {state.step} of {steps_total}; "
-                    "the same command goes on from there"
-                )
-
-
-def _note(done: StepRecord) -> str:
-    return f"loss {done.loss:.2f}  {done.images_per_s:.0f} img/s"
-
-
-def _cut_log(run: RunDir, step: int) -> None:
-    """Drop log lines of steps that were done after the checkpoint: they are done again."""
-    kept = [line for line in run.log() if line["step"] <= step]
-    with replacing(run.log_file) as aside:
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Turns SIGINT and SIGTERM into a flag for the duration of a block: the step in work is finished."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals reach only the main thread
-        return
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

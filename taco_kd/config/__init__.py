@@ -5,26 +5,24 @@ The text under each field is its documentation, and the help of the flag that se
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self
 
+from taco_kd.config.base import Settings
+from taco_kd.config.distill import DistillConfig
 from taco_kd.errors import UsageError, one_of
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PrepareConfig(Settings):
@@ -86,6 +84,9 @@ class TeacherConfig(LoadConfig):
     weights: str = "packaged"
     """packaged, published, a run or transformers folder, a weights file, a hub name; random for a feature
     teacher"""
+    tokens: Literal["grid", "as-released"] = "grid"
+    """how the tokens of a DINOv3 ViT become a map: patches on their grid, or as the paper's code does it,
+    with the registers left in and the list resized as a line (which scrambles it)"""
 
 
 class TrainConfig(Settings):
@@ -99,6 +100,9 @@ class TrainConfig(Settings):
     """peak learning rate of AdamW"""
     backbone_lr_ratio: float = Field(1.0, ge=0)
     """learning rate of the backbone, as a multiple of lr"""
+    lr_ratios: dict[str, float] = Field(default_factory=dict)
+    """learning rates of other parts, as multiples of lr, by regular expressions searched in the names of the
+    parameters; the first that is found counts"""
     weight_decay: float = Field(1e-4, ge=0)
     """weight decay of AdamW"""
     warmup_steps: int = Field(0, ge=0)
@@ -118,29 +122,26 @@ class TrainConfig(Settings):
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto"""
 
+    @field_validator("lr_ratios")
+    @classmethod
+    def _patterns(cls, ratios: dict[str, float]) -> dict[str, float]:
+        for pattern, ratio in ratios.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression ({error})") from None
+            if ratio < 0:
+                raise ValueError(f"{pattern!r} = {ratio:g}: a learning rate cannot be negative")
+        return ratios
 
-class DistillConfig(Settings):
-    """The distillation terms. Weights are applied in one visible sum: ``taco_kd.distill.recipe``."""
 
-    features: Literal["mse", "off"] = "mse"
-    """loss between backbone maps: Eq. 2 of the paper"""
-    classes: Literal["softmax-kl", "sigmoid-bce", "off"] = "softmax-kl"
-    """loss between class scores: Eq. 3 of the paper, or soft targets for sigmoid heads"""
-    boxes: Literal["l1", "l1-giou", "off"] = "l1"
-    """loss between boxes: Eq. 4 of the paper, or L1 and GIoU weighted by the teacher's score"""
-    pairing: Literal["index", "hungarian"] = "index"
-    """which student query answers to which teacher query"""
-    feature_weight: float = Field(1.0, ge=0)
-    class_weight: float = Field(0.8, ge=0)
-    box_weight: float = Field(1.2, ge=0)
-    temperature: float = Field(4.0, gt=0)
-    """tau of Eq. 3"""
-    min_teacher_score: float = Field(0.3, ge=0, le=1)
-    """teacher queries below this score are not paired; not used by index pairing"""
-    class_names: Literal["by-name", "by-index"] = "by-name"
-    """how classes of teacher and student correspond; by-index slices to the common number (the paper)"""
-    class_map: str | None = None
-    """for classes that share no name: coco-to-taco, another shipped table, or a CSV file (from,to)"""
+class LessonConfig(Settings):
+    """One of several teachers."""
+
+    teacher: TeacherConfig
+    distill: DistillConfig
+    weight: float = Field(1.0, ge=0)
+    """multiplies the weight of each of its terms"""
 
 
 class Recipe(Settings):
@@ -150,9 +151,53 @@ class Recipe(Settings):
     description: str
     student: StudentConfig = StudentConfig()
     teacher: TeacherConfig | None = None
-    train: TrainConfig = TrainConfig()
     distill: DistillConfig | None = None
+    also: tuple[LessonConfig, ...] = ()
+    """further teachers of the same student, each with losses of its own"""
+    pretrain: TrainConfig | None = None
+    """a stage before: the student learns from the teachers alone, without labels, and [train] then goes on
+    from there with the labels alone; seed and device are those of [train]"""
+    train: TrainConfig = TrainConfig()
+    labels: bool = True
+    """false leaves the detection loss out: the teachers alone teach"""
 
+    def lessons(self) -> list[LessonConfig]:
+        """All teachers with their losses, the first one first; none for a run without distillation."""
+        first = [LessonConfig(teacher=self.teacher, distill=self.distill)] if self.teacher else []
+        return [*first, *self.also]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.teacher is None) != (self.distill is None):
+            raise ValueError("[teacher] and [distill] go together; one of them is missing")
+        if self.teacher is None and self.also:
+            raise ValueError(
+                "[[also]] names further teachers; the first one is missing: [teacher], [distill]"
+            )
+        if self.teacher is None and self.pretrain is not None:
+            raise ValueError("[pretrain] is a stage with a teacher; [teacher] and [distill] are missing")
+        if not self.labels and (self.teacher is None or self.pretrain is not None):
+            raise ValueError("labels = false needs a [teacher] to learn from, and no [pretrain]")
+        calibrated = any(lesson.distill.weighting == "calibrated" for lesson in self.lessons())
+        if calibrated and (not self.labels or self.pretrain is not None):
+            raise ValueError("distill.weighting = calibrated needs the detection loss beside it; set fixed")
+        return self
+
+
+__all__ = [
+    "DistillConfig",
+    "LessonConfig",
+    "LoadConfig",
+    "PrepareConfig",
+    "Recipe",
+    "Settings",
+    "StudentConfig",
+    "TeacherConfig",
+    "TrainConfig",
+    "load_recipe",
+    "recipe_names",
+    "validate",
+]
 
 S = TypeVar("S", bound=Settings)
 
@@ -174,6 +219,8 @@ def validate(kind: type[S], values: Mapping[str, Any], *, where: str) -> S:
             raise UsageError(f"{where}: unknown setting {key!r}; valid here: {valid}") from None
         if first["type"] == "missing":
             raise UsageError(f"{where}: {key} is missing") from None
+        if first["type"] == "value_error":  # settings that contradict each other
+            raise UsageError(f"{where}: {key + ': ' if key else ''}{first['ctx']['error']}") from None
         raise UsageError(f"{where}: {key} = {first['input']!r}: {first['msg'].lower()}") from None
 
 
@@ -193,6 +240,18 @@ def recipe_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
+def recipe_text(name_or_path: str) -> str:
+    """The TOML of the recipe of that name or in that file; UsageError where there is none."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UsageError(f"{path}: no such recipe file")
+        return path.read_text(encoding="utf-8")
+    if name_or_path in recipe_names():
+        return (resources.files("taco_kd") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    raise UsageError(one_of("recipe", name_or_path, [*recipe_names(), "a path ending in .toml"]))
+
+
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of that name or in that TOML file, with ``key=value`` overrides applied.
 
@@ -202,15 +261,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: no such recipe, TOML that does not parse, an unknown key, a value out of range.
     """
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise UsageError(f"{path}: no such recipe file")
-        text = path.read_text(encoding="utf-8")
-    elif name_or_path in recipe_names():
-        text = (resources.files("taco_kd") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    else:
-        raise UsageError(one_of("recipe", name_or_path, [*recipe_names(), "a path ending in .toml"]))
+    text = recipe_text(name_or_path)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -229,8 +280,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = raw  # a bare word is a string
     *sections, last = key.strip().split(".")
+    table: Any = values
     for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
+        if isinstance(table, list):  # also.0 is the first of the further teachers
+            table = table[int(section)] if section.isdigit() and int(section) < len(table) else None
+        else:
+            table = table.setdefault(section, {})
+        if not isinstance(table, dict | list):
             raise UsageError(f"--set {override!r}: {section!r} is not a section")
-    values[last] = value
+    if isinstance(table, list):
+        raise UsageError(f"--set {override!r}: {sections[-1]!r} is a list; name the place in it")
+    table[last] = value

@@ -1,0 +1,73 @@
+"""What a run needs before its first step: student, teachers with their losses, optimiser, data."""
+
+from __future__ import annotations
+
+import torch
+
+from taco_kd.config import Recipe, TrainConfig
+from taco_kd.data.dataset import DetectionDataset
+from taco_kd.distill.distiller import Distiller
+from taco_kd.errors import DataError
+from taco_kd.models.detector import Detector
+from taco_kd.models.load_report import LoadReport
+from taco_kd.models.settings import initial_student
+from taco_kd.models.settings import teacher as load_teacher
+from taco_kd.progress import notice
+from taco_kd.runs import DataDir
+from taco_kd.train.loop import TrainState, make_ema
+from taco_kd.train.optim import build_optimizer
+
+
+def build(
+    recipe: Recipe, data: DataDir, device: torch.device
+) -> tuple[DetectionDataset, TrainState, list[LoadReport]]:
+    """The training images, the state before the first step, and what was loaded into its models.
+
+    Raises:
+        UsageError: the recipe cannot be built.
+        DataError: the train split is empty or cannot be read.
+        MissingResourceError: weights are not on this machine, or less than 90 % of them arrived.
+    """
+    config = recipe.train
+    student, reports = initial_student(recipe.student, data.class_names, seed=config.seed)
+    distiller = None
+    if recipe.teacher is not None and recipe.pretrain is None:
+        distiller, loaded = _distiller(recipe, student, device)
+        reports += loaded
+    for report in reports:
+        notice(report.line())
+    if distiller is not None:
+        _say_classes(distiller, student)
+    student.to(device)
+    dataset = DetectionDataset(data, "train", student.image_size)
+    if len(dataset) == 0:
+        raise DataError(f"{data.path}: the train split holds no image")
+    state = TrainState(
+        student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
+    )
+    return dataset, state, reports
+
+
+def _distiller(recipe: Recipe, student: Detector, device: torch.device) -> tuple[Distiller, list[LoadReport]]:
+    lessons = recipe.lessons()
+    teachers, reports = [], []
+    for lesson in lessons:
+        teacher, loaded = load_teacher(lesson.teacher)
+        teachers.append(teacher.to(device))
+        reports += loaded
+    return Distiller(lessons, student, teachers).to(device), reports
+
+
+def _say_classes(distiller: Distiller, student: Detector) -> None:
+    for lesson in distiller.each():
+        if lesson.needs_predictions:
+            notice(
+                f"Classes: {len(lesson.classes.student)} of the student's {len(student.class_names)} have a "
+                f"partner among the teacher's {len(lesson.teacher.class_names)}."
+            )
+
+
+def steps_of(config: TrainConfig, images: int) -> int:
+    """Optimiser steps of a run over ``images`` training images; an incomplete last batch is dropped."""
+    per_epoch = images // min(config.batch_size, images)
+    return config.steps or max(1, config.epochs * per_epoch)
