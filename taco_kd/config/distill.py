@@ -30,7 +30,7 @@ class DistillConfig(Settings):
     """loss between boxes: Eq. 4 of the paper, or L1 and GIoU weighted by the teacher's score"""
     attention: Literal["kl", "off"] = "off"
     """loss between the self-attention of the teacher's encoder and that of the student's"""
-    pairing: Literal["index", "hungarian", "pseudo-gt", "injected"] = "index"
+    pairing: Literal["index", "hungarian", "pseudo-gt", "assigned", "injected"] = "index"
     """which student query answers to which teacher query"""
     layers: Literal["last", "all"] = "last"
     """decoder layers of the student whose queries are taught; injected queries are taught at every layer"""
@@ -62,7 +62,7 @@ class DistillConfig(Settings):
     kl_reduction: Literal["pairs", "images"] = "pairs"
     """softmax-kl: mean over the pairs, or their sum divided by the images alone, as released (batchmean)"""
     min_teacher_score: float = Field(0.3, ge=0, le=1)
-    """teacher queries below this score are not paired; not used by index pairing"""
+    """teacher queries below this score are not paired; not used by index and assigned pairing"""
     class_names: Literal["by-name", "by-index"] = "by-name"
     """how classes of teacher and student correspond; by-index slices to the common number (the paper)"""
     class_map: str | None = None

@@ -27,9 +27,10 @@ from taco_kd.types import DetectorOutput, LayerOutput, QueryGroup, Targets
 
 @dataclass(frozen=True)
 class Taught:
-    """A teacher's answer on a batch and, with injected pairing, what the student's decoder is asked."""
+    """A teacher's answer on a batch, its truth and, with injected pairing, what the decoder is asked."""
 
     output: DetectorOutput
+    targets: Sequence[Targets]
     queries: QueryGroup | None = None
     pairs: Pairs | None = None
 
@@ -130,7 +131,7 @@ class Lesson(nn.Module):
         the student's own denoising draws from.
         """
         if not self.injects:
-            return Taught(output)
+            return Taught(output, targets)
         group, pairs = pairing.make_group(
             output,
             targets,
@@ -139,7 +140,7 @@ class Lesson(nn.Module):
             num_classes=len(self._class_names[0]),
             generator=torch.Generator().manual_seed(seed),
         )
-        return Taught(output, group, pairs)
+        return Taught(output, targets, group, pairs)
 
     def forward(self, student: DetectorOutput, taught: Taught) -> tuple[dict[str, Tensor], int]:
         """Unweighted terms by name and the number of pairs; gradients reach student and projections only."""
@@ -166,7 +167,7 @@ class Lesson(nn.Module):
         layers = [LayerOutput(student.logits, student.boxes_cxcywh)]
         if self.config.layers == "all":
             layers = [*student.layers, *layers]
-        pairs = pairing.pair_layers(layers, taught.output, self.classes, self.pairing)
+        pairs = pairing.pair_layers(layers, taught.output, self.classes, self.pairing, taught.targets)
         return list(zip(layers, pairs, strict=True))
 
     def _compare(self, layer: LayerOutput, found: Pairs) -> tuple[dict[str, Tensor], int]:
@@ -214,6 +215,11 @@ def check_lesson(config: DistillConfig, student: Detector, teacher: Detector | F
         raise UsageError(
             f"distill.pairing=injected: {name} takes no queries beside its own, which needs RT-DETR with "
             "denoising; set distill.pairing=hungarian"
+        )
+    if _predicts(config) and config.pairing == "assigned" and student.dense:
+        raise UsageError(
+            f"distill.pairing=assigned: the loss of {name} assigns several places to an object, and not one "
+            "query; set distill.pairing=hungarian"
         )
     if isinstance(teacher, Detector) and _predicts(config) and config.pairing == "index":
         _check_index(student, teacher)

@@ -265,6 +265,7 @@ def test_a_feature_teacher_asked_for_more_is_refused(pair, config):
         (DistillConfig(classes="off", boxes="off", maps="encoder"), "hands out no encoder maps"),
         (DistillConfig(classes="off", boxes="off", attention="kl"), "has no encoder self-attention"),
         (DistillConfig(pairing="injected"), "takes no queries beside its own"),
+        (DistillConfig(pairing="assigned"), "the loss of yolo11-nano assigns several places"),
         (DistillConfig(), "a query of yolo11-nano is a place"),
     ],
 )
@@ -272,6 +273,24 @@ def test_what_a_student_has_not_is_refused_with_the_way_out(pair, config, messag
     student = zoo.find("yolo11-nano").build(NAMES)
     with pytest.raises(UsageError, match=message):
         make(student, (config, pair[1]))
+
+
+def test_assigned_pairing_is_told_the_truth(pair):
+    student, teacher = pair
+    config = DistillConfig(features="off", pairing="assigned", layers="all", **SOFT)
+    distiller = make(student, (config, teacher))
+    images = torch.rand(2, 3, 192, 192)
+    with torch.no_grad():
+        seen = teacher.eval()(images)
+    best = NAMES.index(NAMES[::-1][int(seen.logits[0, 0].argmax())])
+    known = Targets(seen.boxes_cxcywh[0, :1], torch.tensor([best]), 0)
+    truth = [known, Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 1)]
+    taught = distiller.teach(images, truth, seed=3)
+    output = student.train()(images, truth, **distiller.asks(taught))
+    terms = distiller(output, taught)
+    assert terms.pairs == 1
+    assert terms.raw["kd_classes"].item() > 0
+    assert terms.raw["kd_boxes"].item() > 0
 
 
 def test_injected_queries_of_two_teachers_are_refused(pair):
