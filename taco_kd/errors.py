@@ -36,6 +36,12 @@ class MissingResourceError(TacoKDError):
     exit_code = 4
 
 
+class GateError(TacoKDError):
+    """A check that was asked to be strict said no: nothing was trained."""
+
+    exit_code = 5
+
+
 class InterruptedRunError(TacoKDError):
     """Stopped on request; what was done is on disk and the run can be resumed."""
 

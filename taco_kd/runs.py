@@ -29,7 +29,7 @@ class DataDir:
     """A prepared dataset: square images and COCO files of a train and a val split.
 
     Layout: ``dataset.json`` (the record), ``annotations/{split}.json``, ``images/{split}/*.jpg``,
-    ``duplicates.json``.
+    ``duplicates.json``, ``gates/*.json`` (answers of teacher gates, kept).
     """
 
     path: Path
@@ -62,6 +62,10 @@ class DataDir:
 
     def image_file(self, split: Split, file_name: str) -> Path:
         return self.images_dir(split) / file_name
+
+    def gate_file(self, key: str) -> Path:
+        """Where the answer of a teacher gate is kept, so that the runs of a study ask once."""
+        return self.path / "gates" / f"{key}.json"
 
     def record(self) -> dict[str, Any]:
         """Settings, counts, class names, hashes and environment of the preparation."""

@@ -18,6 +18,7 @@ from taco_kd.cli import (
     doctor,
     listing,
     page,
+    recipe,
     study,
     training,
     validation,
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _function in COMMANDS.items():
     app.command(_name)(_function)
+app.add_typer(recipe.app)
 
 
 def _version(wanted: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -143,6 +144,21 @@ def distill(
             "(taco-kd list tables), or a CSV file with the columns from,to."
         ),
     ] = None,
+    teacher_cache: Annotated[
+        Optional[str],
+        typer.Option(
+            help="Folder in which the teacher's answers are kept, so that each is computed once, also by "
+            "other runs with this teacher and these images: a path, auto (beside the data) or off.",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Train nothing (exit 5) if a teacher is not better than the student."),
+    ] = False,
+    no_gate: Annotated[
+        bool, typer.Option("--no-gate", help="Do not compare teacher and student before the first step.")
+    ] = False,
     steps: Steps = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -164,8 +180,11 @@ def distill(
     taco-kd distill --teacher dinov3-vit
 
     taco-kd distill --teacher runs/teacher --teacher dinov3-convnext
+
+    taco-kd distill --teacher runs/teacher --teacher-cache auto --strict
     """
     from taco_kd.config import load_recipe
+    from taco_kd.errors import UsageError
 
     given = student_settings(
         student,
@@ -177,11 +196,22 @@ def distill(
         allow_partial,
         image_size,
     )
+    if strict and no_gate:
+        raise UsageError("--strict and --no-gate contradict each other: leave one out")
     given["distill.class_map"] = class_map
     name = recipe_for(recipe, teacher[0] if teacher else None)
     if resume is None:
         chosen = load_recipe(name)
         given |= teacher_settings(teacher or [], chosen, teacher_model, teacher_classes)
+        further = len(teacher) - 1 if teacher and len(teacher) > 1 else len(chosen.also)
+        given |= _for_all_teachers(further, teacher_cache, "strict" if strict else "off" if no_gate else None)
         given["pretrain.steps"] = steps if chosen.pretrain is not None else None
     overrides = overrides_of(settings, given, steps=steps, seed=seed, device=device)
     run_training(name, overrides, data, out, resume, overwrite, as_json)
+
+
+def _for_all_teachers(further: int, cache: str | None, gate: str | None) -> dict[str, Any]:
+    """Settings of the lessons of all teachers that the flags stand for."""
+    tables = ["distill", *(f"also.{place}.distill" for place in range(further))]
+    quoted = None if cache is None else json.dumps(cache)  # a folder may be called 7, or true
+    return {key: value for t in tables for key, value in ((f"{t}.cache", quoted), (f"{t}.gate", gate))}

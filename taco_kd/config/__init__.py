@@ -240,6 +240,18 @@ def recipe_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
 
 
+def recipe_text(name_or_path: str) -> str:
+    """The TOML of the recipe of that name or in that file; UsageError where there is none."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UsageError(f"{path}: no such recipe file")
+        return path.read_text(encoding="utf-8")
+    if name_or_path in recipe_names():
+        return (resources.files("taco_kd") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    raise UsageError(one_of("recipe", name_or_path, [*recipe_names(), "a path ending in .toml"]))
+
+
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of that name or in that TOML file, with ``key=value`` overrides applied.
 
@@ -249,15 +261,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: no such recipe, TOML that does not parse, an unknown key, a value out of range.
     """
-    path = Path(name_or_path)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise UsageError(f"{path}: no such recipe file")
-        text = path.read_text(encoding="utf-8")
-    elif name_or_path in recipe_names():
-        text = (resources.files("taco_kd") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    else:
-        raise UsageError(one_of("recipe", name_or_path, [*recipe_names(), "a path ending in .toml"]))
+    text = recipe_text(name_or_path)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -276,8 +280,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
     except tomllib.TOMLDecodeError:
         value = raw  # a bare word is a string
     *sections, last = key.strip().split(".")
+    table: Any = values
     for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
+        if isinstance(table, list):  # also.0 is the first of the further teachers
+            table = table[int(section)] if section.isdigit() and int(section) < len(table) else None
+        else:
+            table = table.setdefault(section, {})
+        if not isinstance(table, dict | list):
             raise UsageError(f"--set {override!r}: {section!r} is not a section")
-    values[last] = value
+    if isinstance(table, list):
+        raise UsageError(f"--set {override!r}: {sections[-1]!r} is a list; name the place in it")
+    table[last] = value

@@ -35,8 +35,7 @@ class DistillConfig(Settings):
     layers: Literal["last", "all"] = "last"
     """decoder layers of the student whose queries are taught; injected queries are taught at every layer"""
     weighting: Literal["fixed", "calibrated"] = "fixed"
-    """fixed: the weights below; calibrated: found in the first steps, so that the gradient of each term has
-    the share below"""
+    """fixed: the weights below; calibrated: adapted so that the gradient of each term has the share below"""
     feature_weight: float = Field(1.0, ge=0)
     class_weight: float = Field(0.8, ge=0)
     box_weight: float = Field(1.2, ge=0)
@@ -47,7 +46,9 @@ class DistillConfig(Settings):
     box_share: float = Field(0.15, gt=0, lt=1)
     attention_share: float = Field(0.05, gt=0, lt=1)
     calibration_steps: int = Field(10, ge=1)
-    """calibrated: the weights are found over this many steps, then fixed"""
+    """calibrated: gradients are measured in each of so many first steps"""
+    calibrate_every: int = Field(50, ge=1)
+    """calibrated: and then in every so many"""
     warmup: float = Field(0.0, ge=0, le=1)
     """share of the run over which the weights rise linearly from zero"""
     decay: Literal["none", "linear", "cosine"] = "none"
@@ -64,6 +65,19 @@ class DistillConfig(Settings):
     """how classes of teacher and student correspond; by-index slices to the common number (the paper)"""
     class_map: str | None = None
     """for classes that share no name: coco-to-taco, another shipped table, or a CSV file (from,to)"""
+
+    gate: Literal["warn", "strict", "off"] = "warn"
+    """teacher and student are compared on held-out images first: warn, or refuse to train (strict), when the
+    teacher is not better; off asks nothing"""
+    cache: str = "off"
+    """folder in which the teacher's answers are kept, so that each is computed once; auto: beside the data"""
+    cache_features: bool = False
+    """keep the maps (and attention) that the losses need too; they are far larger than predictions"""
+    cache_precision: Literal["float32", "float16"] = "float32"
+    """of what is kept; boxes are always float32"""
+    cache_mode: Literal["exact", "replay"] = "exact"
+    """exact: an answer for the image and one for its mirror image; replay: the first one mirrored, at half
+    the room and not quite what the teacher would say"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +20,19 @@ CACHE_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` uint8 [B, 3, S, S] RGB and one ``Targets`` per image."""
+    """Some images of a dataset.
+
+    Attributes:
+        images: uint8 [B, 3, S, S] RGB.
+        targets: one per image.
+        positions: [B] places of the images in the dataset.
+        mirrored: [B] whether the image, with its boxes, is mirrored left to right.
+    """
 
     images: Tensor
     targets: list[Targets]
+    positions: tuple[int, ...]
+    mirrored: tuple[bool, ...]
 
 
 class DetectionDataset:
@@ -71,12 +80,15 @@ class DetectionDataset:
         return tensor
 
     def batch(self, positions: list[int]) -> Batch:
-        return Batch(torch.stack([self.image(p) for p in positions]), [self.targets[p] for p in positions])
+        images = torch.stack([self.image(p) for p in positions])
+        targets = [self.targets[p] for p in positions]
+        return Batch(images, targets, tuple(positions), (False,) * len(positions))
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Every image once, as stored: for evaluation."""
-        for start in range(0, len(self), batch_size):
-            yield self.batch(list(range(start, min(start + batch_size, len(self)))))
+    def in_order(self, batch_size: int, positions: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Every image once, as stored, or those at ``positions``: for evaluation."""
+        wanted = list(range(len(self)) if positions is None else positions)
+        for start in range(0, len(wanted), batch_size):
+            yield self.batch(wanted[start : start + batch_size])
 
 
 def training_batch(
@@ -98,7 +110,7 @@ def training_batch(
     for i in np.flatnonzero(turned):
         images[i] = images[i].flip(-1)
         targets[i] = _mirrored(targets[i])
-    return Batch(images, targets)
+    return Batch(images, targets, batch.positions, tuple(turned.tolist()))
 
 
 def _mirrored(targets: Targets) -> Targets:

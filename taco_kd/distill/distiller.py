@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from taco_kd.config import LessonConfig
+from taco_kd.data.dataset import Batch
 from taco_kd.distill.lesson import Lesson, Taught
+from taco_kd.distill.teacher_cache import TeacherCache
 from taco_kd.distill.weighting import DETECTION, Weighting, gradient_norms
 from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector, FeatureModel
@@ -85,6 +87,8 @@ class Distiller(nn.Module):
                 "leave something of 1 to the detection loss"
             )
         self.weighting = Weighting(settings, fixed, shares)
+        self.caches: list[TeacherCache | None] = [None] * len(self.lessons)
+        """where a teacher's answers are kept, for the batches of a dataset"""
 
     def each(self) -> list[Lesson]:
         """The lessons, the first teacher's first."""
@@ -97,14 +101,24 @@ class Distiller(nn.Module):
             lesson.needs_predictions for lesson in self.each()
         )
 
-    def teach(self, images: Tensor, targets: Sequence[Targets], *, seed: int = 0) -> list[Taught]:
-        """One forward of each teacher on ``images`` [B, 3, H, W] in 0..1.
+    def teach(
+        self, images: Tensor, targets: Sequence[Targets], *, seed: int = 0, batch: Batch | None = None
+    ) -> list[Taught]:
+        """One forward of each teacher on ``images`` [B, 3, H, W] in 0..1; none for answers that are kept.
 
         Args:
             targets: the ground truth, beside which injected queries are made.
             seed: of the noise of injected queries, another one for each step.
+            batch: where ``images`` are from; without it caches are not looked into.
         """
-        return [lesson.taught(lesson.teacher_output(images), targets, seed=seed) for lesson in self.each()]
+        said = []
+        for lesson, cache in zip(self.each(), self.caches, strict=True):
+            if cache is None or batch is None:
+                output = lesson.teacher_output(images)
+            else:
+                output = cache.output(batch, images)
+            said.append(lesson.taught(output, targets, seed=seed))
+        return said
 
     def asks(self, taught: Sequence[Taught]) -> dict[str, bool | QueryGroup]:
         """Keywords of the student's forward; always the backbone maps, where gradients are measured."""
@@ -119,7 +133,8 @@ class Distiller(nn.Module):
         student: DetectorOutput,
         taught: Sequence[Taught],
         *,
-        progress: float = 0.0,
+        step: int = 0,
+        steps_total: int = 1,
         measure: bool = False,
     ) -> DistillTerms:
         """The terms of a step; gradients reach the student and the projections only.
@@ -127,7 +142,7 @@ class Distiller(nn.Module):
         Args:
             student: its output on the batch, asked for as ``asks`` says.
             taught: what ``teach`` returned for the batch.
-            progress: 0..1 of the run, for scheduled weights.
+            step, steps_total: where in the run this is, from 0; for scheduled and calibrated weights.
             measure: also measure the gradient shares. Needs some passes through decoder and encoder.
         """
         raw: dict[str, Tensor] = {}
@@ -137,10 +152,10 @@ class Distiller(nn.Module):
             raw |= {term_name(place, name): term for name, term in terms.items()}
             pairs += found
         norms = None
-        if measure or self.weighting.calibrating:
+        if measure or self.weighting.wants_norms(step):
             norms = self._norms(raw, student)
             self.weighting.observe(norms)
-        weights = {name: self.weighting.weight(name, progress) for name in raw}
+        weights = {name: self.weighting.weight(name, step / steps_total) for name in raw}
         weighted = {name: weights[name] * term for name, term in raw.items()}
         return DistillTerms(raw, weighted, weights, pairs, _shares(norms, weights))
 

@@ -14,6 +14,9 @@ from taco_kd.config import DistillConfig
 DETECTION = "detection"
 """Name of the whole detection loss among the gradient norms and shares."""
 
+NEW_SHARE = 0.3
+"""Weight of a new measurement in the moving average, once there are a few."""
+
 
 def schedule(config: DistillConfig, progress: float) -> float:
     """Factor of all weights at ``progress`` (0..1 of the run): linear warm-up, then 1, then the decay."""
@@ -50,8 +53,10 @@ class Weighting(nn.Module):
 
         w_i = s_i / (1 - sum_j s_j) * |g_detection| / |g_i|
 
-    with norms averaged over the first steps in which the term was not zero. So the losses' own scales, which
-    differ by orders of magnitude, do not matter. While they are being measured the mean so far is used.
+    So the losses' own scales, which differ by orders of magnitude, do not matter. The norms are averages over
+    the first steps in which the term was not zero, and from then on moving averages over the steps that are
+    measured: the gradient that a detection loss sends to an untrained backbone is hundreds of times smaller
+    than some steps later, and a weight found there and kept would be next to nothing.
 
     Args:
         settings: of each term's lesson, by name of the term.
@@ -67,21 +72,24 @@ class Weighting(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.fixed, self.shares = dict(settings), dict(fixed), dict(shares)
-        self._sums: dict[str, list[float]] = {name: [0.0, 0.0] for name in shares}  # detection, the term
+        self._norms: dict[str, list[float]] = {name: [0.0, 0.0] for name in shares}  # detection, the term
         self._counts: dict[str, int] = dict.fromkeys(shares, 0)
 
-    @property
-    def calibrating(self) -> bool:
-        """Whether gradient norms are still wanted."""
-        return any(n < self.settings[name].calibration_steps for name, n in self._counts.items())
+    def wants_norms(self, step: int) -> bool:
+        """Whether the gradient norms of ``step``, from 0, are to be measured."""
+        return any(
+            count < self.settings[name].calibration_steps or step % self.settings[name].calibrate_every == 0
+            for name, count in self._counts.items()
+        )
 
     def observe(self, norms: Mapping[str, float]) -> None:
         """Take in the norms of one step; a term whose gradient is zero says nothing about its scale."""
         for name, count in self._counts.items():
-            if count < self.settings[name].calibration_steps and norms[name] > 0 and norms[DETECTION] > 0:
-                self._sums[name][0] += norms[DETECTION]
-                self._sums[name][1] += norms[name]
-                self._counts[name] += 1
+            if norms[name] > 0 and norms[DETECTION] > 0:
+                new = max(NEW_SHARE, 1 / (count + 1))
+                for place, norm in enumerate((norms[DETECTION], norms[name])):
+                    self._norms[name][place] += new * (norm - self._norms[name][place])
+                self._counts[name] = count + 1
 
     def weight(self, name: str, progress: float) -> float:
         """Weight of a term at ``progress``, 0..1 of the run."""
@@ -90,14 +98,14 @@ class Weighting(nn.Module):
     def _base(self, name: str) -> float:
         if name not in self.shares:
             return self.fixed[name]
-        detection, own = self._sums[name]
+        detection, own = self._norms[name]
         if own == 0:
             return 0.0
         return self.shares[name] / (1 - sum(self.shares.values())) * detection / own
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"sums": self._sums, "counts": self._counts}
+        return {"norms": self._norms, "counts": self._counts}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._sums = {name: list(pair) for name, pair in state["sums"].items()}
+        self._norms = {name: list(pair) for name, pair in state["norms"].items()}
         self._counts = dict(state["counts"])

@@ -76,17 +76,20 @@ class ModelPredictor:
         categories: Sequence[int | None],
         *,
         on_progress: Tick | None = None,
+        positions: Sequence[int] | None = None,
     ) -> Rows:
+        """As the protocol says; with ``positions`` only of the images at these places of the split."""
         dataset = DetectionDataset(data, split, self._model.image_size)
         rows: Rows = []
-        place = 0
-        for batch in dataset.in_order(self._batch_size):
+        done, total = 0, len(dataset if positions is None else positions)
+        for batch in dataset.in_order(self._batch_size, positions):
             output = self._model(batch.images.to(self._device).float() / 255)
-            for found in self._model.decode(output, width=1.0, height=1.0, top_k=MAX_DETECTIONS):
-                rows += _rows(found, dataset.images[place], categories, fractions=True)
-                place += 1
+            found = self._model.decode(output, width=1.0, height=1.0, top_k=MAX_DETECTIONS)
+            for place, detections in zip(batch.positions, found, strict=True):
+                rows += _rows(detections, dataset.images[place], categories, fractions=True)
+            done += len(batch.positions)
             if on_progress is not None:
-                on_progress(place, len(dataset))
+                on_progress(done, total)
         return rows
 
 
@@ -127,15 +130,18 @@ def predict(
     batch_size: int = 16,
     device: torch.device | str = "cpu",
     on_progress: Tick | None = None,
+    positions: Sequence[int] | None = None,
 ) -> Rows:
     """COCO results of ``model`` on one split: boxes xywh in pixels of the prepared images.
+
+    With ``positions`` only of the images at these places of the split.
 
     Classes are matched to the dataset's categories by name; a class that the dataset lacks is left out.
     """
     category_of = {c["name"]: int(c["id"]) for c in data.coco(split)["categories"]}
     predictor = ModelPredictor(model, model.model_name, batch_size=batch_size, device=device)
     categories = [category_of.get(name) for name in model.class_names]
-    return predictor.predict(data, split, categories, on_progress=on_progress)
+    return predictor.predict(data, split, categories, on_progress=on_progress, positions=positions)
 
 
 def _opened(

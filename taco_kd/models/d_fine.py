@@ -13,6 +13,7 @@ from taco_kd.models.d_fine_loss import d_fine_loss
 from taco_kd.models.entry import Family, ModelEntry, Published
 from taco_kd.models.hf import backbone_levels, sum_by_prefix
 from taco_kd.models.hf_encoders import HybridEncoder
+from taco_kd.types import LayerOutput
 
 TERMS = ("loss_vfl", "loss_bbox", "loss_giou", "loss_fgl", "loss_ddf")
 
@@ -103,6 +104,15 @@ class DFine(HybridEncoder):
             return logits, boxes
         split = meta["dn_num_split"]
         return torch.split(logits, split, dim=1)[1], torch.split(boxes, split, dim=1)[1]
+
+    def layer_outputs(self, raw: Any) -> list[LayerOutput]:
+        meta = raw.denoising_meta_values
+        first = meta["dn_num_split"][0] if self.training and meta is not None else 0
+        # in training the boxes before the first refinement stand before the layers; see d_fine_loss
+        before = raw.intermediate_logits.shape[1] - raw.intermediate_predicted_corners.shape[1]
+        logits = raw.intermediate_logits[:, before:-1, first:].unbind(1)
+        boxes = raw.intermediate_reference_points[:, before:-1, first:].clamp(0, 1).unbind(1)
+        return [LayerOutput(*layer) for layer in zip(logits, boxes, strict=True)]
 
 
 def _detector(config: Any, class_names: Sequence[str], **kwargs: Any) -> DFine:

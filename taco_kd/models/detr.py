@@ -14,6 +14,7 @@ from taco_kd.models.detector import IMAGENET_MEAN, IMAGENET_STD
 from taco_kd.models.entry import Family, ModelEntry, Published
 from taco_kd.models.hf import backbone_levels, sum_by_prefix, train_all_but_stem
 from taco_kd.models.hf_encoders import PlainEncoder
+from taco_kd.types import LayerOutput
 
 TRAINING = {"auxiliary_loss": True}
 """What the original trains with, whatever a published configuration says."""
@@ -64,6 +65,10 @@ class Detr(PlainEncoder):
 
     def matching_part(self, raw: Any) -> tuple[Tensor, Tensor]:
         return sigmoid_logits(raw.logits), raw.pred_boxes
+
+    def layer_outputs(self, raw: Any) -> list[LayerOutput]:
+        layers = super().layer_outputs(raw)
+        return [LayerOutput(sigmoid_logits(layer.logits), layer.boxes_cxcywh) for layer in layers]
 
 
 def _detector(config: Any, class_names: Sequence[str], **kwargs: Any) -> Detr:

@@ -49,9 +49,11 @@ class HFDetector(Detector):
         return raw.logits, raw.pred_boxes
 
     def layer_outputs(self, raw: Any) -> list[LayerOutput]:
-        """Answers of the decoder layers before the last, for the queries that are used at inference."""
-        del raw
-        return []
+        """Answers of the decoder layers before the last, for the queries that are used at inference.
+
+        The DETRs of transformers compute them for the loss, so only where there are targets.
+        """
+        return [LayerOutput(layer["logits"], layer["pred_boxes"]) for layer in raw.auxiliary_outputs or []]
 
     def training_graph(self) -> AbstractContextManager[None]:
         """Surrounds each forward: a family whose original trains another graph changes the graph here."""

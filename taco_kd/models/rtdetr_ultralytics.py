@@ -14,7 +14,7 @@ from taco_kd.models.entry import Family, ModelEntry
 from taco_kd.models.hf import sum_by_prefix
 from taco_kd.models.ultralytics_forward import LayeredDetector, ultralytics_targets
 from taco_kd.models.ultralytics_quiet import LICENCE, quiet_ultralytics
-from taco_kd.types import DetectorOutput, Targets
+from taco_kd.types import DetectorOutput, LayerOutput, Targets
 
 BACKBONES = {"nano": (9, (3, 7, 9)), "l": (9, (3, 7, 9)), "x": (13, (4, 10, 13))}
 """By size: index of the last layer of the backbone, and of those whose outputs are C3, C4 and C5."""
@@ -115,7 +115,8 @@ class RTDetrHGNet(LayeredDetector):
                 dn_meta=denoising,
             )
             losses = sum_by_prefix(terms, {"loss_class": 1.0, "loss_bbox": 1.0, "loss_giou": 1.0})
-        return DetectorOutput(logits[-1], boxes[-1], features, losses)
+        layers = [LayerOutput(*layer) for layer in zip(logits[:-1], boxes[:-1], strict=True)]
+        return DetectorOutput(logits[-1], boxes[-1], features, losses, layers)
 
     def architecture(self) -> Mapping[str, Any]:
         return {"size": self.size}

@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from taco_kd.config import TrainConfig
-from taco_kd.data.dataset import DetectionDataset, training_batch
+from taco_kd.data.dataset import Batch, DetectionDataset, training_batch
 from taco_kd.distill.distiller import Distiller, DistillTerms
+from taco_kd.distill.lesson import Taught
 from taco_kd.errors import TacoKDError
 from taco_kd.models.detector import Detector
 from taco_kd.train.optim import lr_at, set_lr
+from taco_kd.train.selfcheck import SelfCheck
 from taco_kd.types import DetectorOutput, Targets, total
 
 SEED_STRIDE = 10_000_019
@@ -96,14 +98,16 @@ def steps(
     steps_total: int,
     device: torch.device,
     labels: bool = True,
+    check: SelfCheck | None = None,
 ) -> Iterator[StepRecord]:
     """Train until ``steps_total`` steps are done, yielding after each.
 
     Args:
         labels: whether the detection loss is part of the sum.
+        check: looks at the teachers' answers and the gradients of each step.
 
     Raises:
-        TacoKDError: the loss is not finite; names the step and the terms.
+        TacoKDError: the loss is not finite; names the step and the terms. Or the check found a fault.
     """
     student = state.student
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -121,9 +125,11 @@ def steps(
         )
         images = batch.images.to(device, non_blocking=True).float() / 255
         targets = [t.to(device) for t in batch.targets]
-        output, distilled = _forward(
-            state, images, targets, labels=labels, progress=state.step / steps_total, seed=config.seed
-        )
+        taught = _teach(state, batch, images, targets, seed=config.seed)
+        if check is not None:
+            for each in taught:
+                check.teacher_output(each.output)
+        output, distilled = _learn(state, taught, images, targets, labels=labels, steps_total=steps_total)
         terms = {**output.losses, **({} if distilled is None else distilled.weighted)}
         loss = total(terms)
         if not math.isfinite(loss.item()):
@@ -131,6 +137,8 @@ def steps(
             raise TacoKDError(f"loss is not finite at step {state.step} ({values}); lower train.lr")
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if check is not None:
+            check.gradients(student.named_parameters(), step=state.step + 1)
         norm = torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
         state.optimizer.step()
         if state.ema is not None:
@@ -150,24 +158,32 @@ def steps(
         )
 
 
-def _forward(
+def _teach(
+    state: TrainState, batch: Batch, images: Tensor, targets: list[Targets], *, seed: int
+) -> list[Taught]:
+    """What each teacher says of the batch: one forward of it, or none where its answers are kept."""
+    if state.distiller is None:
+        return []
+    return state.distiller.teach(images, targets, seed=seed * SEED_STRIDE + state.step, batch=batch)
+
+
+def _learn(
     state: TrainState,
+    taught: list[Taught],
     images: Tensor,
     targets: list[Targets],
     *,
     labels: bool,
-    progress: float,
-    seed: int,
+    steps_total: int,
 ) -> tuple[DetectorOutput, DistillTerms | None]:
-    """One forward of each teacher and of the student; what the student answers, and the terms."""
+    """One forward of the student; what it answers, and the distillation terms."""
     student, distiller = state.student, state.distiller
     wanted = targets if labels else None
     if distiller is None:
         return student(images, wanted), None
-    taught = distiller.teach(images, targets, seed=seed * SEED_STRIDE + state.step)
     if not labels and distiller.features_only:
         output = student.backbone_output(images)
     else:
         output = student(images, wanted, **distiller.asks(taught))
     measure = state.step % MEASURE_EVERY == 0
-    return output, distiller(output, taught, progress=progress, measure=measure)
+    return output, distiller(output, taught, step=state.step, steps_total=steps_total, measure=measure)

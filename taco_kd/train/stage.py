@@ -19,6 +19,8 @@ from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, check_claim, claim
 from taco_kd.train import checkpoint
 from taco_kd.train.build import build, steps_of
+from taco_kd.train.caching import open_caches
+from taco_kd.train.gate import pass_gate
 from taco_kd.train.loop import TrainState
 from taco_kd.train.work import go_on
 
@@ -47,6 +49,7 @@ def train(
         UsageError: ``out`` holds something else, or the recipe cannot be built.
         DataError: the data or a checkpoint is damaged, or the data changed since the run began.
         MissingResourceError: weights are not on this machine, or less than 90 % of them arrived.
+        GateError: a teacher is not better than the student, and its lesson's gate is strict.
         InterruptedRunError: stopped by SIGINT or SIGTERM; a checkpoint was written.
     """
     run = RunDir(out)
@@ -71,7 +74,7 @@ def train(
 def _one_stage(
     recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
 ) -> RunDir:
-    dataset, state, steps_total, record = _begin(recipe, recipe, data)
+    dataset, state, steps_total, record = _begin(recipe, recipe, data, on_progress)
     if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
         claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
     return go_on(run, record, state, dataset, recipe, steps_total, resume, on_progress)
@@ -87,17 +90,18 @@ def _two_stages(
     first_recipe = recipe.model_copy(update=alone)
     images = len(data.coco("train")["images"])
     before, after = (steps_of(each, images) for each in (config, recipe.train))
-    if not resume:
-        _, _, _, record = _begin(first_recipe, recipe, data)  # a mistake must not cost the run that was there
+    if not resume:  # a mistake must not cost the run that was there
+        _, _, _, record = _begin(first_recipe, recipe, data, on_progress)
         claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
         run.write_record({**record, "steps_total": after})
     first = train(first_recipe, data, run.path / PRETRAIN, on_progress=_part(on_progress, 0, before + after))
     weights = {"weights": str(first.path), "backbone_from": None}
     second = recipe.model_copy(update={"student": recipe.student.model_copy(update=weights)})
-    dataset, state, steps_total, record = _begin(second, recipe, data)
+    dataset, state, steps_total, record = _begin(second, recipe, data, None)
     done = first.record()
     record |= {key: done[key] for key in ("init_hash", "teacher_hash", "teacher_hashes", "class_pairs")}
     record["loads"] = [*done["loads"], *record["loads"]]
+    record |= {key: done[key] for key in ("gate", "selfcheck", "teacher_caches")}
     record["pretrain"] = {key: done[key] for key in ("steps", "seconds", "final_hash")}
     if state.step == 0 and not checkpoint.exists(run.checkpoint_dir):
         arrived = weights_hash(state.student.network)
@@ -116,14 +120,18 @@ def _part(on_progress: Tick | None, offset: int, whole: int) -> Tick | None:
 
 
 def _begin(
-    recipe: Recipe, asked: Recipe, data: DataDir
+    recipe: Recipe, asked: Recipe, data: DataDir, on_progress: Tick | None
 ) -> tuple[DetectionDataset, TrainState, int, dict[str, Any]]:
     """Everything built for ``recipe``, a stage of the run that was ``asked`` for, and the run's record."""
     device = pick_device(recipe.train.device)
     torch.manual_seed(recipe.train.seed)
     dataset, state, reports = build(recipe, data, device)
     steps_total = steps_of(recipe.train, len(dataset))
-    return dataset, state, steps_total, _record(asked, data, state, reports, steps_total)
+    record = _record(asked, data, state, reports, steps_total)
+    if state.distiller is not None:
+        record["gate"] = pass_gate(state.student, state.distiller, data, device, on_progress)
+        open_caches(state.distiller, data, dataset, recipe.train, steps_total=steps_total, device=device)
+    return dataset, state, steps_total, record
 
 
 def _record(

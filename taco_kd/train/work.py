@@ -17,6 +17,7 @@ from taco_kd.progress import Tick
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
 from taco_kd.train.loop import StepRecord, TrainState, steps
+from taco_kd.train.selfcheck import SelfCheck, check_of
 from taco_kd.train.stopping import stop_requests
 
 
@@ -38,7 +39,15 @@ def go_on(
     else:
         run.log_file.unlink(missing_ok=True)
     run.write_record(record)
-    _run_steps(run, record, state, dataset, recipe, steps_total, on_progress)
+    check = check_of(state.distiller, state.optimizer)
+    try:
+        _run_steps(run, record, state, dataset, recipe, steps_total, check, on_progress)
+    finally:
+        _keep_answers(state)
+    check.end()
+    if state.distiller is not None:
+        record["selfcheck"] = check.record()
+        record["teacher_caches"] = [cache and cache.record() for cache in state.distiller.caches]
     save_model(run.model_file, state.result())
     record.update(status="finished", steps=state.step, final_hash=weights_hash(state.result().network))
     run.write_record(record)
@@ -52,6 +61,7 @@ def _run_steps(
     dataset: DetectionDataset,
     recipe: Recipe,
     steps_total: int,
+    check: SelfCheck,
     on_progress: Tick | None,
 ) -> None:
     device = pick_device(recipe.train.device)
@@ -61,9 +71,16 @@ def _run_steps(
         if state.step == 0:
             checkpoint.save(run.checkpoint_dir, state)  # so that even the first seconds can be resumed
         work = steps(
-            state, dataset, recipe.train, steps_total=steps_total, device=device, labels=recipe.labels
+            state,
+            dataset,
+            recipe.train,
+            steps_total=steps_total,
+            device=device,
+            labels=recipe.labels,
+            check=check,
         )
         for done in work:
+            check.step(done.step, done.raw, done.pairs)
             log.write(json.dumps(asdict(done)) + "\n")
             record["seconds"] = before + time.monotonic() - began
             if on_progress is not None:
@@ -71,6 +88,7 @@ def _run_steps(
             due = time.monotonic() - saved > recipe.train.checkpoint_seconds
             if due or stop.is_set() or done.step == steps_total:
                 checkpoint.save(run.checkpoint_dir, state)
+                _keep_answers(state)
                 saved = time.monotonic()
             if stop.is_set() and done.step < steps_total:
                 record.update(status="stopped", steps=state.step)
@@ -79,6 +97,13 @@ def _run_steps(
                     f"{run.path}: stopped at step {state.step} of {steps_total}; "
                     "the same command goes on from there"
                 )
+
+
+def _keep_answers(state: TrainState) -> None:
+    """Put on disk what the teachers answered since the last time."""
+    for cache in [] if state.distiller is None else state.distiller.caches:
+        if cache is not None:
+            cache.flush()
 
 
 def _note(done: StepRecord) -> str:

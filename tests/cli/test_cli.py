@@ -89,7 +89,7 @@ def test_help_shows_defaults_that_are_worked_out_later():
         (
             ["distill", "--teacher", "nobody"],
             2,
-            "--teacher nobody: not one of conditional-detr, dinov3-convnext, dinov3-vit, no model of taco-kd list",
+            "--teacher nobody: not one of conditional-detr, dinov3-convnext, dinov3-vit, no model of",
         ),
         (["distill", "--recipe", "paper"], 4, "PekingU/rtdetr_v2_r50vd"),
         (["distill", "--teacher", "."], 3, "not a run folder"),

@@ -95,6 +95,8 @@ class Case:
     """what of our loss terms (in evaluation mode) makes up the library's loss"""
     exports: bool = False
     """a student: its ONNX file is checked"""
+    layers: int = 0
+    """of its decoder; 0 where it has none"""
 
 
 def _resnet(*stages: int) -> dict[str, object]:
@@ -164,26 +166,33 @@ def _timm(backbone: str) -> Callable[[Sequence[str]], Detector]:
 
 
 CASES = (
-    Case("rtdetr", _tiny(rtdetr, V2), exports=True),
-    Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"})),
-    Case("rtdetrv1", _tiny(rtdetr, V1), exports=True),
-    Case("rtdetr-timm", _timm("tf_efficientnet_lite0"), exports=True),
+    Case("rtdetr", _tiny(rtdetr, V2), exports=True, layers=3),
+    Case("rtdetr-original", _tiny(rtdetr, {**V2, "refinement": "original"}), layers=3),
+    Case("rtdetrv1", _tiny(rtdetr, V1), exports=True, layers=3),
+    Case("rtdetr-timm", _timm("tf_efficientnet_lite0"), exports=True, layers=3),
     Case(
         "conditional-detr",
         _tiny(conditional_detr, {**DETR, "d_model": 32, "backbone_config": _resnet(1, 2, 3)}),
         comparable=class_term_halved,
+        layers=2,
     ),
     Case(
         "detr",
         _tiny(detr, {**DETR, "d_model": 32, "backbone_config": _resnet(1, 2, 3)}),
         scores=softmax_scores,
+        layers=2,
     ),
     Case(
         "deformable-detr",
         _tiny(deformable_detr, {**DETR, "d_model": 32, "backbone_config": _resnet(2, 3, 4)}),
         comparable=class_term_halved,
+        layers=2,
     ),
-    Case("dab-detr", _tiny(dab_detr, {**DETR, "hidden_size": 32, "backbone_config": _resnet(1, 2, 3)})),
+    Case(
+        "dab-detr",
+        _tiny(dab_detr, {**DETR, "hidden_size": 32, "backbone_config": _resnet(1, 2, 3)}),
+        layers=2,
+    ),
     Case(
         "d-fine",
         _tiny(
@@ -197,6 +206,7 @@ CASES = (
         ),
         scores=clamped_scores,
         comparable=without_localisation,
+        layers=3,
         exports=True,
     ),
     *(
@@ -215,5 +225,6 @@ CASES = (
         _tiny(rtdetr_ultralytics, {"size": "nano"}),
         scores=ultralytics_rtdetr_scores,
         loss=ultralytics_loss,
+        layers=3,
     ),
 )

@@ -130,6 +130,19 @@ def test_in_training_only_the_queries_of_inference_are_handed_out(case):
 
 
 @every
+def test_in_training_every_layer_answers_for_the_queries_of_inference(case):
+    model = perturbed(case).train()
+    output = model(images(2, model), [box(0.5, 0.5, 0.2, 0.2), EMPTY])
+    assert len(output.layers) == case.layers - 1 if case.layers else output.layers == []
+    for layer in output.layers:
+        assert layer.logits.shape == output.logits.shape
+        assert layer.boxes_cxcywh.shape == output.boxes_cxcywh.shape
+        assert 0 <= layer.boxes_cxcywh.min() <= layer.boxes_cxcywh.max() <= 1
+        assert layer.logits.requires_grad
+        assert not torch.equal(layer.logits, output.logits)
+
+
+@every
 @pytest.mark.parametrize("count", [1, 2])
 def test_batches_without_any_object(case, count):
     model = perturbed(case).train()

@@ -46,6 +46,9 @@ def test_a_true_object_is_answered_by_the_query_that_sees_it_however_unsure():
     assert pairs.score.tolist() == pytest.approx(torch.tensor([3.0, -2.0]).sigmoid().tolist())
     assert pairs.target_logits.tolist() == [[-9, 3], [-2, -9]]  # over can, film
     assert torch.allclose(pairs.target_boxes, torch.tensor([A, NEAR_A]))
+    truth_only = PairingSettings("injected", label_noise_ratio=0, box_noise_scale=0, beside_truth=False)
+    _, pairs = group(teacher(wrong_class, sees), truth((A, 0)), truth_only)
+    assert pairs.teacher.tolist() == [1]
 
 
 def test_one_object_is_one_query_although_the_teacher_is_confident_of_it_too():

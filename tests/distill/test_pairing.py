@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from taco_kd.classes.class_map import ClassMap
 from taco_kd.classes.spaces import NO_CLASS
 from taco_kd.distill.pairing import HARD_LOGIT, PairingSettings, pair, pair_layers
+from taco_kd.distill.pairing.assigned import assigned_queries
 from taco_kd.distill.pairing.matching import assign, box_cost
 from taco_kd.distill.pairing.seen import seen_by
+from taco_kd.distill.pairing.truth import judge
 from taco_kd.errors import UsageError
-from taco_kd.types import DetectorOutput, LayerOutput
+from taco_kd.types import DetectorOutput, LayerOutput, Targets
 
 LEFT, RIGHT, NOTHING = [0.2, 0.5, 0.1, 0.1], [0.8, 0.5, 0.1, 0.1], [0.5, 0.1, 0.05, 0.05]
 SURE = torch.tensor(4.0).sigmoid().item()
@@ -142,17 +144,81 @@ def test_assignments_are_one_to_one_and_complete(images, queries, objects, seed)
     generator = torch.Generator().manual_seed(seed)
     cost = torch.rand(images, queries, objects, generator=generator)
     counts = torch.randint(0, objects + 1, (images,), generator=generator).tolist()
-    rows, columns = assign(cost, counts)
-    start = 0
-    for count in counts:
-        taken = min(count, queries)
-        own, wanted = rows[start : start + taken].tolist(), columns[start : start + taken].tolist()
-        assert len(set(own)) == len(set(wanted)) == taken
+    image, rows, columns = (column.tolist() for column in assign(cost, counts))
+    for b, count in enumerate(counts):
+        own = [row for row, where in zip(rows, image, strict=True) if where == b]
+        wanted = [column for column, where in zip(columns, image, strict=True) if where == b]
+        assert len(own) == len(set(own)) == len(set(wanted)) == min(count, queries)
         assert all(column < count for column in wanted)
-        start += taken
-    assert start == len(rows)
 
 
 def test_values_that_are_not_numbers_come_last():
     cost = torch.tensor([[[float("nan")], [2.0], [float("inf")]]])
-    assert assign(cost, [1])[0].tolist() == [1]
+    assert assign(cost, [1])[1].tolist() == [1]
+
+
+def objects(*pairs_of_box_and_class):
+    boxes, ids = zip(*pairs_of_box_and_class, strict=True) if pairs_of_box_and_class else ((), ())
+    return Targets(torch.tensor(boxes).view(-1, 4), torch.tensor(ids, dtype=torch.long), 0)
+
+
+def test_assigned_is_the_query_that_the_detection_loss_trains():
+    # query 1 is nearer to the teacher's box of the object, query 0 to the true one
+    teachers = [0.26, 0.5, 0.2, 0.2]
+    student = output([[[0.0], [0.0], [0.0]]], [[[0.2, 0.5, 0.2, 0.2], teachers, RIGHT]])
+    teacher = output([[[-9.0], [1.0], [2.0]]], [[NOTHING, teachers, RIGHT]])
+    targets = [objects(([0.2, 0.5, 0.2, 0.2], 0))]
+    classes = ClassMap([0], [(0,)])
+    pairs = pair(student, teacher, classes, PairingSettings("assigned"), targets)
+    assert (pairs.student.tolist(), pairs.teacher.tolist()) == ([0], [1])  # and nothing for RIGHT
+    assert pairs.target_boxes[0].tolist() == pytest.approx(teachers)
+    matched = pair(student, teacher, classes, PairingSettings("hungarian"))
+    assert dict(zip(matched.teacher.tolist(), matched.student.tolist(), strict=True)) == {1: 1, 2: 2}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_assignment_is_that_of_transformers(seed):
+    from transformers import RTDetrV2Config
+    from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
+
+    g = torch.Generator().manual_seed(seed)
+
+    def boxes(*shape):
+        return torch.rand(*shape, 4, generator=g) * 0.4 + 0.2
+
+    layer = LayerOutput(torch.randn(3, 12, 4, generator=g), boxes(3, 12))
+    targets = [Targets(boxes(n), torch.randint(0, 4, (n,), generator=g), n) for n in (3, 0, 5)]
+    labels = [{"class_labels": t.class_ids, "boxes": t.boxes_cxcywh} for t in targets]
+    outputs = {"logits": layer.logits, "pred_boxes": layer.boxes_cxcywh}
+    theirs = RTDetrHungarianMatcher(RTDetrV2Config())(outputs, labels)
+    ours = assigned_queries(layer, targets)
+    for row, (query, place) in zip(ours, theirs, strict=True):
+        expected = dict(zip(place.tolist(), query.tolist(), strict=True))
+        assert {i: q for i, q in enumerate(row.tolist()) if q >= 0} == expected
+
+
+def test_judgement_by_hand():
+    near = [0.22, 0.5, 0.1, 0.1]  # sees LEFT
+    far = [0.4, 0.5, 0.1, 0.1]  # sees nothing, but LEFT is nearest
+    teacher = output([[[2.0], [2.0], [2.0]]], [[LEFT, RIGHT, NOTHING]])
+    student = output([[[2.0], [-2.0], [2.0]]], [[far, RIGHT, near]])
+    targets = [objects((LEFT, 0), (RIGHT, 0))]
+    pairs = pair(student, teacher, ClassMap([0], [(0,)]), PairingSettings("index"))
+    found = judge(pairs, student, targets)
+    assert found.teacher.tolist() == [0, 1, -1]
+    assert found.student.tolist() == [-1, 1, 0]
+    assert found.nearest.tolist() == [0, 1, 0]
+    assert found.assigned.tolist() == [-1, 1, 0]
+    assert found.right(found.student).tolist() == [False, True, False]
+    assert found.right(found.nearest).tolist() == [True, True, False]
+
+
+def test_judgement_without_objects_or_pairs():
+    nothing = output([[[-9.0]]] * 2, [[LEFT]] * 2)
+    targets = [objects(), objects((LEFT, 0))]
+    classes = ClassMap([0], [(0,)])
+    found = judge(pair(nothing, nothing, classes, PairingSettings("index")), nothing, targets)
+    assert found.teacher.tolist() == [-1, 0]
+    assert len(judge(pair(nothing, nothing, classes, PairingSettings()), nothing, targets).teacher) == 0
+    assert len(pair(nothing, nothing, classes, PairingSettings("assigned"), [objects()] * 2)) == 0

@@ -38,11 +38,11 @@ def weighting(**settings):
 
 
 def test_calibrated_weights_give_each_term_its_share():
-    found = weighting(calibration_steps=2)
-    for scale in (1.0, 3.0):
-        assert found.calibrating
+    found = weighting(calibration_steps=2, calibrate_every=5)
+    for step, scale in enumerate((1.0, 3.0)):
+        assert found.wants_norms(step)
         found.observe({DETECTION: 10.0 * scale, "kd_features": 0.5 * scale, "kd_boxes": 200.0 * scale})
-    assert not found.calibrating
+    assert [step for step in range(2, 12) if found.wants_norms(step)] == [5, 10]
     # shares 1/4, 1/4 and 1/2 for the detection loss, whose norm is 10
     assert found.weight("kd_features", 0.5) == pytest.approx(0.25 / 0.5 * 10 / 0.5)
     assert found.weight("kd_boxes", 0.5) == pytest.approx(0.25 / 0.5 * 10 / 200)
@@ -51,11 +51,19 @@ def test_calibrated_weights_give_each_term_its_share():
 def test_a_term_without_gradient_says_nothing_about_its_scale():
     found = weighting(calibration_steps=1)
     found.observe({DETECTION: 10.0, "kd_features": 1.0, "kd_boxes": 0.0})
-    assert found.calibrating
+    assert found.wants_norms(1)
     assert found.weight("kd_boxes", 0.5) == 0.0
-    found.observe({DETECTION: 99.0, "kd_features": 7.0, "kd_boxes": 9.9})
-    assert found.weight("kd_features", 0.5) == pytest.approx(5.0), "its one step is over"
-    assert found.weight("kd_boxes", 0.5) == pytest.approx(5.0)
+    found.observe({DETECTION: 30.0, "kd_features": 3.0, "kd_boxes": 3.0})
+    assert found.weight("kd_features", 0.5) == pytest.approx(0.25 / 0.5 * (10 + 30) / (1 + 3))
+    assert found.weight("kd_boxes", 0.5) == pytest.approx(0.25 / 0.5 * 30 / 3)
+
+
+def test_weights_follow_gradients_that_change():
+    found = weighting()
+    found.observe({DETECTION: 0.01, "kd_features": 1.0, "kd_boxes": 1.0})
+    for _ in range(20):
+        found.observe({DETECTION: 10.0, "kd_features": 1.0, "kd_boxes": 1.0})
+    assert found.weight("kd_features", 0.5) == pytest.approx(0.25 / 0.5 * 10, rel=0.01)
 
 
 def test_what_was_measured_travels_with_the_state():
@@ -70,7 +78,7 @@ def test_what_was_measured_travels_with_the_state():
 def test_fixed_weights_are_left_alone():
     config = DistillConfig()
     found = Weighting({"kd_boxes": config}, {"kd_boxes": 1.2}, {})
-    assert not found.calibrating
+    assert not found.wants_norms(0)
     found.observe({DETECTION: 10.0, "kd_boxes": 1.0})
     assert found.weight("kd_boxes", 0.3) == 1.2
 

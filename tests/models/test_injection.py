@@ -128,6 +128,15 @@ def test_gradients_reach_backbone_decoder_and_class_embedding(build):
         assert any(f"decoder.layers.{layer}." in name for name in named)
 
 
+@every
+def test_mixed_precision(build):
+    model = build_model(build)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(torch.rand(2, 3, 128, 128), [OBJECTS, EMPTY], queries=group([1, 1], [0, 0]))
+    assert all(torch.isfinite(layer.logits).all() for layer in output.injected)
+    total(output.losses).backward()
+
+
 def test_an_injected_box_begins_where_it_is_told():
     torch.manual_seed(0)
     model = rtdetr.rebuild(V2, NAMES, model_name="tiny", image_size=128).train()

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_convert, box_iou
+from torchvision.ops import box_convert
 
 from taco_kd.classes.class_map import ClassMap
+from taco_kd.distill.pairing.objects import TrueObjects, true_objects
 from taco_kd.distill.pairing.pairs import GROUND_TRUTH, PairingSettings, Pairs
 from taco_kd.distill.pairing.pseudo_gt import hard_logits
 from taco_kd.distill.pairing.seen import Seen, best_of_each_image, padded, seen_by
 from taco_kd.types import DetectorOutput, QueryGroup, Targets
-
-SAME_OBJECT_IOU = 0.5
-"""a teacher's box that overlaps a true one by at least this much, with its class, sees that object"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def make_group(
     sees it (IoU at least 0.5, its best class right); the most confident one, however unsure. An object that
     no teacher query sees is left out, since denoising teaches it already, or is answered by the ground truth
     (``settings.answer_missed``). What else the teacher sees confidently is one query each, which begins at
-    the teacher's box and is answered by the teacher.
+    the teacher's box and is answered by the teacher (unless ``settings.beside_truth`` is off).
 
     Args:
         targets: ground truth of the B images, on the teacher's device; none at all is allowed.
@@ -65,8 +63,12 @@ def make_group(
         generator: on the CPU; seeded alike, the group comes out alike.
     """
     seen = seen_by(teacher, classes, settings)
-    truth, sees_truth = _true_objects(teacher, targets, classes, answer_missed=settings.answer_missed)
-    queries = _joined([truth, _other_objects(seen, sees_truth, classes)])
+    objects = true_objects(teacher, targets, classes)
+    queries = _of_truth(teacher, objects, classes)
+    if settings.beside_truth:
+        queries = _joined([queries, _of_teacher(seen, objects, classes)])
+    if not settings.answer_missed:
+        queries = queries[queries.teacher != GROUND_TRUTH]
     order, place = best_of_each_image(queries.image, queries.score, seen.images, settings.max_queries)
     queries = queries[order]
     begin = _with_box_noise(queries.begin, settings.box_noise_scale, generator)
@@ -78,60 +80,35 @@ def make_group(
     return QueryGroup(boxes, class_ids, valid), pairs
 
 
-def _true_objects(
-    teacher: DetectorOutput, targets: Sequence[Targets], classes: ClassMap, *, answer_missed: bool
-) -> tuple[_Queries, Tensor]:
-    """The true objects of shared classes with their answers, and which teacher queries [B, Q] see one."""
-    device, shared = teacher.logits.device, len(classes.student)
-    places = {student: place for place, student in enumerate(classes.student)}
-    logits, boxes = classes.teacher_logits(teacher.logits).float(), teacher.boxes_cxcywh.float()
-    scores, best = logits.sigmoid(), logits.argmax(-1)
-    boxes_xyxy = box_convert(boxes, "cxcywh", "xyxy")
-    sees_truth = torch.zeros(best.shape, dtype=torch.bool, device=device)
-    rows = [_nothing(shared, device)]
-    for b, target in enumerate(targets):
-        known = [i for i, c in enumerate(target.class_ids.tolist()) if c in places]
-        if not known:
-            continue
-        true, class_ids = target.boxes_cxcywh[known].float(), target.class_ids[known]
-        place = torch.tensor([places[c] for c in class_ids.tolist()], device=device)
-        overlap = box_iou(box_convert(true, "cxcywh", "xyxy"), boxes_xyxy[b])
-        sees = (overlap >= SAME_OBJECT_IOU) & (best[b] == place[:, None])
-        sees_truth[b] = sees.any(0)
-        score, query = torch.where(sees, scores[b].T[place], -1.0).max(1)
-        answered = score >= 0
-        hard = hard_logits(place, shared)
-        row = _Queries(
-            torch.full_like(place, b),
-            true,
-            class_ids,
-            torch.where(answered, query, GROUND_TRUTH),
-            torch.where(answered, score, 1.0),
-            torch.where(answered[:, None], logits[b, query], hard),
-            torch.where(answered[:, None], boxes[b, query], true),
-        )
-        rows.append(row if answer_missed else row[answered])
-    return _joined(rows), sees_truth
+def _of_truth(teacher: DetectorOutput, objects: TrueObjects, classes: ClassMap) -> _Queries:
+    """One query for each true object, answered by the teacher's query that sees it, or by itself."""
+    seen = objects.query != GROUND_TRUTH
+    query = objects.query.clamp(min=0)
+    logits = classes.teacher_logits(teacher.logits[objects.image, query]).float()
+    boxes = teacher.boxes_cxcywh[objects.image, query].float()
+    return _Queries(
+        objects.image,
+        objects.boxes_cxcywh,
+        objects.class_ids,
+        objects.query,
+        objects.score,
+        torch.where(seen[:, None], logits, hard_logits(objects.shared, len(classes.student))),
+        torch.where(seen[:, None], boxes, objects.boxes_cxcywh),
+    )
 
 
-def _other_objects(seen: Seen, sees_truth: Tensor, classes: ClassMap) -> _Queries:
-    """What the teacher sees beside the true objects, or under another name."""
+def _of_teacher(seen: Seen, objects: TrueObjects, classes: ClassMap) -> _Queries:
+    """One query for what the teacher sees beside the true objects, or under another name."""
     student_ids = torch.tensor(classes.student, device=seen.image.device)
     class_ids = student_ids[seen.logits.argmax(-1)]
     everything = _Queries(
         seen.image, seen.boxes_cxcywh, class_ids, seen.query, seen.score, seen.logits, seen.boxes_cxcywh
     )
-    return everything[~sees_truth[seen.image, seen.query]]
+    return everything[~objects.sees[seen.image, seen.query]]
 
 
 def _joined(parts: Sequence[_Queries]) -> _Queries:
     return _Queries(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True)))
-
-
-def _nothing(shared: int, device: torch.device) -> _Queries:
-    ids, boxes = torch.zeros(0, dtype=torch.long, device=device), torch.zeros(0, 4, device=device)
-    score, logits = torch.zeros(0, device=device), torch.zeros(0, shared, device=device)
-    return _Queries(ids, boxes, ids, ids, score, logits, boxes)
 
 
 def _with_box_noise(boxes_cxcywh: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-Kind = Literal["index", "hungarian", "pseudo-gt", "injected"]
+Kind = Literal["index", "hungarian", "pseudo-gt", "assigned", "injected"]
 
 GROUND_TRUTH = -1
 """in ``Pairs.teacher``: the counterpart is the ground truth"""
@@ -22,13 +22,15 @@ class PairingSettings:
 
     Attributes:
         kind: which pairing.
-        min_score: teacher queries below this confidence are not paired (not read by ``index``).
+        min_score: teacher queries below this confidence are not paired (not read by ``index`` and
+            ``assigned``).
         duplicate_iou: of two teacher boxes that overlap by more than this, the less confident one is dropped:
-            both see one object (not read by ``index``).
+            both see one object (not read by ``index`` and ``assigned``).
         max_queries: at most so many teacher queries, and injected queries, an image; the best are kept.
         label_noise_ratio: half of this share of the injected queries begin with a random class, as in
             denoising.
         box_noise_scale: injected boxes begin with corners moved by up to this many half sides.
+        beside_truth: inject also what the teacher sees confidently where no true object of that class is.
         answer_missed: inject the objects that the teacher does not see too, with the ground truth as answer.
     """
 
@@ -38,6 +40,7 @@ class PairingSettings:
     max_queries: int = 60
     label_noise_ratio: float = 0.5
     box_noise_scale: float = 1.0
+    beside_truth: bool = True
     answer_missed: bool = False
 
 

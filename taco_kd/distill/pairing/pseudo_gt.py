@@ -8,21 +8,10 @@ from torch import Tensor
 
 from taco_kd.classes.class_map import ClassMap
 from taco_kd.distill.pairing.hungarian import matched
-from taco_kd.distill.pairing.matching import CLASS_COST, box_cost
+from taco_kd.distill.pairing.matching import box_cost, label_cost
 from taco_kd.distill.pairing.pairs import HARD_LOGIT, Pairs
 from taco_kd.distill.pairing.seen import Seen
 from taco_kd.types import DetectorOutput, LayerOutput
-
-ALPHA, GAMMA = 0.25, 2.0
-"""of the focal cost; the values of Deformable DETR and RT-DETR"""
-
-
-def focal_cost(logits: Tensor) -> Tensor:
-    """What it costs to call a query each class, as the matchers of focal DETRs have it (arXiv:2010.04159)."""
-    p = logits.float().sigmoid()
-    positive = ALPHA * (1 - p) ** GAMMA * -(p + 1e-8).log()
-    negative = (1 - ALPHA) * p**GAMMA * -(1 - p + 1e-8).log()
-    return positive - negative
 
 
 def hard_logits(class_ids: Tensor, classes: int) -> Tensor:
@@ -37,8 +26,6 @@ def by_pseudo_truth(student: LayerOutput | DetectorOutput, seen: Seen, classes: 
     The targets are hard: its best class and no other. How sure it was is left to ``Pairs.score``.
     """
     labels = seen.logits.argmax(-1)  # [N], in the shared classes
-    each = focal_cost(classes.student_logits(student.logits))  # [B, Q, S]
-    wanted = seen.padded(labels)[:, None].expand(-1, each.shape[1], -1)
-    cost = CLASS_COST * each.gather(2, wanted)
+    cost = label_cost(classes.student_logits(student.logits), seen.padded(labels))
     cost += box_cost(student.boxes_cxcywh, seen.padded(seen.boxes_cxcywh))
     return matched(cost, seen, hard_logits(labels, len(classes.student)))

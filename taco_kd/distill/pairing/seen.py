@@ -35,10 +35,6 @@ class Seen:
     boxes_cxcywh: Tensor
     images: int
 
-    def counts(self) -> list[int]:
-        """Objects of each image, B."""
-        return torch.bincount(self.image, minlength=self.images).tolist()
-
     def padded(self, values: Tensor) -> Tensor:
         """``values`` [N, ...] as [B, K, ...], K the most objects of an image; zeros where there is none."""
         return padded(values, self.image, self.place, self.images)

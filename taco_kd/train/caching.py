@@ -1,0 +1,90 @@
+"""The teacher caches of a run: opened, sized up and told of before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from taco_kd.config import TrainConfig
+from taco_kd.data.dataset import DetectionDataset
+from taco_kd.distill.distiller import Distiller
+from taco_kd.distill.lesson import Lesson
+from taco_kd.distill.teacher_cache import Space, TeacherCache
+from taco_kd.errors import UsageError
+from taco_kd.models.detector import Detector
+from taco_kd.models.weights import weights_hash
+from taco_kd.progress import notice, warn
+from taco_kd.runs import DataDir
+
+
+def open_caches(
+    distiller: Distiller,
+    data: DataDir,
+    dataset: DetectionDataset,
+    config: TrainConfig,
+    *,
+    steps_total: int,
+    device: torch.device,
+) -> None:
+    """Give each lesson that asks for it a cache, after a line that says what it will take on disk.
+
+    Nothing is written yet.
+
+    Raises:
+        MissingResourceError: the disk has no room for what the run can ask.
+        UsageError: the cache is a file, or cannot serve the pairing.
+    """
+    for place, lesson in enumerate(distiller.each()):
+        cache = _cache_of(lesson, data)
+        if cache is None:
+            continue
+        turned = 0 < config.horizontal_flip < 1 and cache.mode == "exact"
+        size = min(config.batch_size, len(dataset))
+        views = min(len(dataset) * (2 if turned else 1), steps_total * size)
+        first = dataset.batch([0])
+        estimate = cache.estimate(first, first.images.to(device).float() / 255, views=views)
+        notice(estimate.line(cache))
+        estimate.require_room(cache)
+        distiller.caches[place] = cache
+
+
+def folder_of(setting: str, data: DataDir) -> Path | None:
+    """Where the answers are kept: None for ``off``, a folder beside the data for ``auto``."""
+    if setting == "off":
+        return None
+    if setting == "auto":
+        path = data.path.resolve()
+        return path.parent / f"{path.name}.teacher-cache"
+    return Path(setting)
+
+
+def _cache_of(lesson: Lesson, data: DataDir) -> TeacherCache | None:
+    config, teacher = lesson.config, lesson.teacher
+    root = folder_of(config.cache, data)
+    if root is None:
+        return None
+    maps = ["features"] * (lesson.feature_loss is not None) + ["attention"] * (
+        lesson.attention_loss is not None
+    )
+    if maps and not config.cache_features:
+        warn(
+            f"teacher cache not used: the losses need {' and '.join(maps)} of {teacher.model_name}, so it is "
+            "run anyway; keep them beside its predictions with distill.cache_features=true"
+        )
+        return None
+    by_place = isinstance(teacher, Detector) and teacher.dense and config.pairing == "index"
+    if config.cache_mode == "replay" and by_place:
+        raise UsageError(
+            "distill.cache_mode=replay does not go with distill.pairing=index and a dense teacher: in a "
+            "mirrored image its places have another order; set distill.cache_mode=exact"
+        )
+    chosen = isinstance(teacher, Detector) and teacher.dense and lesson.needs_predictions and not by_place
+    space = Space(
+        teacher_hash=weights_hash(teacher.network),
+        teacher=teacher.metadata(),
+        stored=("predictions", *maps) if isinstance(teacher, Detector) else tuple(maps),
+        queries="one per object" if chosen else "as they are",
+        precision=config.cache_precision,
+    )
+    return TeacherCache(root, space, lesson.teacher_output, mode=config.cache_mode)
