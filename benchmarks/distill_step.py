@@ -244,7 +244,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = make(recipe, Path(folder), device, rounds, clock)
         for name in bench.sides:  # warm up; ours measure gradient shares in their first step
-            for _ in range(2):
+            for _ in range(1 if given.full else 3):
                 bench.sides[name]()
         table: list[dict[str, float]] = []
         for turn in range(rounds):
