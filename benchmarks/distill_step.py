@@ -78,7 +78,7 @@ def stops_after(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 class Released(nn.Module):
-    """The losses of the released code: query to query, sliced logits, 1x1 projections on the encoder's maps."""
+    """The released losses: query to query, sliced logits, 1x1 projections on the encoder's maps."""
 
     def __init__(self, student: Detector, teacher: Detector) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ def make(
     return Bench(sides, device, clock)
 
 
-def _batch(dataset: DetectionDataset, config, step: int):  # noqa: ANN001, ANN202
+def _batch(dataset: DetectionDataset, config, step: int):
     return training_batch(dataset, step, batch_size=config.batch_size, seed=config.seed, horizontal_flip=0.0)
 
 
@@ -244,7 +244,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = make(recipe, Path(folder), device, rounds, clock)
         for name in bench.sides:  # warm up; ours measure gradient shares in their first step
-            for _ in range(2):
+            for _ in range(1 if given.full else 3):
                 bench.sides[name]()
         table: list[dict[str, float]] = []
         for turn in range(rounds):

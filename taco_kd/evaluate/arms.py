@@ -16,6 +16,9 @@ from taco_kd.runs import RunDir
 HARMLESS = ("seed", "device", "checkpoint_seconds")
 """Settings of ``train`` that may differ between the seeds of an arm; steps and epochs are in the record."""
 
+HARMLESS_LESSON = ("gate", "cache")
+"""Likewise of ``distill``: what is asked before the first step, and where answers are kept."""
+
 
 @dataclass(frozen=True)
 class ArmOfRuns:
@@ -124,12 +127,18 @@ def _identity(record: Mapping[str, Any]) -> str:
     """Everything that makes a run but its seed; of a run without a recipe, nothing is known to be equal."""
     recipe = dict(record.get("recipe") or {"unknown": id(record)})
     recipe["train"] = {k: v for k, v in (recipe.get("train") or {}).items() if k not in HARMLESS}
+    recipe["distill"] = _lesson(recipe.get("distill"))
+    recipe["also"] = [{**each, "distill": _lesson(each.get("distill"))} for each in recipe.get("also") or ()]
     parts = {
         "recipe": {key: value for key, value in recipe.items() if key not in ("name", "description")},
         "data": (record.get("data") or {}).get("content_hash"),
         **{key: record.get(key) for key in ("kind", "teacher_hash", "steps")},
     }
     return json.dumps(parts, sort_keys=True, default=str)
+
+
+def _lesson(distill: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (distill or {}).items() if key not in HARMLESS_LESSON}
 
 
 def _names(groups: Sequence[Sequence[RunDir]], records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -12,8 +12,8 @@ from taco_kd.evaluate.pairwise import compare_predictions
 from taco_kd.evaluate.predict import predict
 from taco_kd.models import dinov3, rtdetr
 from taco_kd.runs import DataDir
-from taco_kd.train import gate
-from taco_kd.train.gate import Answer, Candidate
+from taco_kd.train import gate, gate_comparison
+from taco_kd.train.gate_comparison import Answer, Candidate
 from taco_kd.types import DetectorOutput
 
 
@@ -132,7 +132,7 @@ def test_the_numbers_are_those_of_evaluate(fresh, student):
     teacher = oracle(fresh, shift=0.01)
     (answer,) = gate.ask(student, [candidate(teacher, student)], fresh)
     rows = {"student": predict(student, fresh, "val"), "teacher": predict(teacher, fresh, "val")}
-    found = compare_predictions(fresh.coco("val"), rows, resamples=gate.RESAMPLES)
+    found = compare_predictions(fresh.coco("val"), rows, resamples=gate_comparison.RESAMPLES)
     assert answer.student_ap == pytest.approx(found.arms[0].metrics.ap, abs=1e-9)
     assert answer.teacher_ap == pytest.approx(found.arms[1].metrics.ap, abs=1e-9)
     assert answer.low == pytest.approx(found.differences[0].interval.low, abs=1e-9)
@@ -142,13 +142,15 @@ def test_an_answer_is_kept_until_model_or_data_change(fresh, student, monkeypatc
     asked = [candidate(oracle(fresh), student)]
     first = gate.ask(student, asked, fresh)
     real = gate.predict
-    monkeypatch.setattr(gate, "predict", lambda *_a, **_k: pytest.fail("predicted again"))
+    for module in (gate, gate_comparison):
+        monkeypatch.setattr(module, "predict", lambda *_a, **_k: pytest.fail("predicted again"))
     assert gate.ask(student, asked, fresh) == first
     changed = oracle(fresh)
     with torch.no_grad():
         next(changed.parameters()).add_(1)
     calls = []
-    monkeypatch.setattr(gate, "predict", lambda *a, **k: calls.append(1) or real(*a, **k))
+    for module in (gate, gate_comparison):
+        monkeypatch.setattr(module, "predict", lambda *a, **k: calls.append(1) or real(*a, **k))
     gate.ask(student, [candidate(changed, student)], fresh)
     gate.ask(student, asked, fresh, limit=3)
     assert len(calls) == 4
@@ -162,7 +164,7 @@ def test_an_answer_is_kept_until_model_or_data_change(fresh, student, monkeypatc
 def test_a_limit_takes_the_same_images_every_time(fresh, student):
     (answer,) = gate.ask(student, [candidate(oracle(fresh), student)], fresh, limit=4)
     assert answer.images == 4
-    assert gate._positions(fresh, 4) == gate._positions(fresh, 4)
+    assert gate.held_out(fresh, 4) == gate.held_out(fresh, 4)
 
 
 def test_a_feature_teacher_cannot_be_asked(fresh, student, capsys):
