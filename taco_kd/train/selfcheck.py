@@ -161,10 +161,22 @@ class SelfCheck:
 
     def _require_untouched(self) -> None:
         for place, teacher in enumerate(self._teachers, start=1):
-            if any(module.training for module in teacher.modules()):
+            if any(_acts_otherwise_in_training(module) for module in teacher.modules()):
                 raise TacoKDError(f"self-check: teacher {place} is in training mode, not in eval mode")
             if any(p.requires_grad or p.grad is not None for p in teacher.parameters()):
                 raise TacoKDError(f"self-check: teacher {place} is not frozen")
+
+
+def _acts_otherwise_in_training(module: nn.Module) -> bool:
+    """Whether a module is in training mode, and that can matter.
+
+    Ultralytics gives one activation object to all its networks, so a student in training mode sets that of
+    its teacher too; it has no state and does the same in both modes.
+    """
+    if not module.training:
+        return False
+    state = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    return bool(state) or any(True for _ in module.children()) or "drop" in type(module).__name__.lower()
 
 
 def check_of(distiller: Distiller | None, optimizer: torch.optim.Optimizer) -> SelfCheck:

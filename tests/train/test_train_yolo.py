@@ -18,6 +18,7 @@ DISTIL = [
     "distill.min_teacher_score=0.0",
     "distill.classes=sigmoid-bce",
     "distill.boxes=l1-giou",
+    "distill.gate=off",
 ]
 
 
