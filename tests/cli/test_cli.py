@@ -154,7 +154,7 @@ def test_the_four_first_commands_in_order(home):
 
     distilled = run("distill", "--teacher", "conditional-detr", "--steps", 2, "--json", cwd=home)
     assert distilled.returncode == 0, distilled.stderr
-    assert "packaged nano Conditional DETR" in distilled.stderr
+    assert "packaged conditional-detr-nano" in distilled.stderr
     result = json.loads(distilled.stdout)
     assert result["run"] == "taco-kd-out/runs/nano-paper"
     assert 0 <= result["after"]["ap"] <= 1
