@@ -40,8 +40,17 @@ class PrepareConfig(Settings):
     """COCO annotation file"""
     size: int = Field(640, ge=32, le=4096)
     """side in pixels of the square output images"""
-    hash_threshold: int = Field(4, ge=0, le=32)
-    """perceptual hashes (64-bit phash) at most this many bits apart are candidate duplicates"""
+    hash_threshold: int = Field(4, ge=0, le=256)
+    """perceptual hashes at most this many bits apart are candidate duplicates; the pixels decide"""
+    hash: Literal["phash", "dhash", "whash"] = "phash"
+    """perceptual hash that finds candidate duplicates"""
+    hash_size: int = Field(8, ge=4, le=32)
+    """side of the hash in bits: 8 makes 64 bits; with another size choose another hash_threshold"""
+    quarantine: bool = False
+    """keep images that are missing or cannot be used out of the dataset, listed with the reason, instead of
+    stopping at the first"""
+    check_labels: bool = True
+    """look whether the outlines lie on edges in the pixels, or would if they were turned"""
     train_ratio: float = Field(0.85, gt=0.0, lt=1.0)
     """share of the images that goes to train"""
     seed: int = Field(0, ge=0)

@@ -29,7 +29,7 @@ class DataDir:
     """A prepared dataset: square images and COCO files of a train and a val split.
 
     Layout: ``dataset.json`` (the record), ``annotations/{split}.json``, ``images/{split}/*.jpg``,
-    ``duplicates.json``.
+    ``duplicates.json``, ``audit.json``, ``review/`` (small pictures of images that were compared).
     """
 
     path: Path
@@ -53,6 +53,21 @@ class DataDir:
     @property
     def duplicates_file(self) -> Path:
         return self.path / "duplicates.json"
+
+    @property
+    def duplicates_page(self) -> Path:
+        return self.path / "duplicates.html"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.path / "audit.json"
+
+    @property
+    def audit_page(self) -> Path:
+        return self.path / "audit.html"
+
+    def review_file(self, image_id: int) -> Path:
+        return self.path / "review" / f"{image_id:06d}.jpg"
 
     def annotations_file(self, split: Split) -> Path:
         return self.path / "annotations" / f"{split}.json"

@@ -10,7 +10,7 @@ from taco_kd.data.records import RawDataset
 from taco_kd.files import sha256_file, sha256_json
 from taco_kd.runs import SPLITS, DataDir, Split
 
-FORMAT = 1
+FORMAT = 2
 """Number of the layout and of the algorithm: raise it when the same input gives another result."""
 
 
@@ -20,6 +20,7 @@ def settings_hash(config: PrepareConfig) -> str:
     Paths are not among them, since what they point at is in the input hash; nor is the number of workers.
     """
     names = {"source", "size", "hash_threshold", "train_ratio", "seed"}
+    names |= {"hash", "hash_size", "quarantine", "check_labels"}
     names |= {"scenes"} if config.source == "synthetic" else {"clip_boxes"}
     return sha256_json({"format": FORMAT, **config.model_dump(mode="json", include=names)})
 

@@ -8,11 +8,11 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from taco_kd.data.hashes import HashName, perceptual_hash
 from taco_kd.errors import DataError
 
 JPEG_QUALITY = 95
@@ -42,6 +42,8 @@ class ImageJob:
     height: int
     size: int
     target: Path
+    hash_name: HashName = "phash"
+    hash_size: int = 8
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class ImageResult:
 
     Attributes:
         sha256: of the bytes of the source file.
-        phash: [64] bits of the perceptual hash of the upright image.
+        phash: [hash_size squared] bits of the perceptual hash of the upright image.
         thumbnail: [32, 32, 3] uint8 RGB of the upright image, stretched.
         turned: the EXIF orientation was applied.
         stored_size: width and height of the upright pixels where these are not those of the annotations.
@@ -83,7 +85,7 @@ def process_image(job: ImageJob) -> ImageResult:
     thumbnail = upright.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return ImageResult(
         sha256=hashlib.sha256(content).hexdigest(),
-        phash=imagehash.phash(upright).hash.ravel(),
+        phash=perceptual_hash(upright, job.hash_name, job.hash_size),
         thumbnail=np.asarray(thumbnail),
         turned=turned,
         stored_size=stored_size,

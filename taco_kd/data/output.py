@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from taco_kd.data.dedup import Duplicates
+from taco_kd.config import PrepareConfig
+from taco_kd.data.dedup import DuplicatePair, Duplicates
+from taco_kd.data.pixel_check import MAX_CELL_DIFFERENCE
 from taco_kd.data.records import Annotation, Category, ImageRecord
 from taco_kd.environment import package_versions
 
@@ -65,24 +67,31 @@ def _annotation(scaled: Annotation, image_id: int, size: int) -> dict[str, Any]:
 
 
 def duplicates_json(
-    found: Duplicates, images: Mapping[int, ImageRecord], *, hash_threshold: int
+    found: Duplicates, images: Mapping[int, ImageRecord], config: PrepareConfig
 ) -> dict[str, Any]:
-    """Every pair of near-duplicates with its distances and the image that was kept of its group."""
+    """Every pair that was compared with its distances; of each group the image that was kept."""
+
+    def pair_json(pair: DuplicatePair) -> dict[str, Any]:
+        return {
+            "image_ids": list(pair.image_ids),
+            "file_names": [images[i].file_name for i in pair.image_ids],
+            "hash_distance_bits": pair.hash_distance_bits,
+            "pixel_difference": pair.pixel_difference,
+            "equal_bytes": pair.equal_bytes,
+            "found_by": pair.found_by,
+            **({} if pair.similarity is None else {"similarity": pair.similarity}),
+            **({} if pair.kept_id is None else {"kept": images[pair.kept_id].file_name}),
+        }
+
     return {
-        "hash_threshold": hash_threshold,
+        "hash": config.hash,
+        "hash_bits": config.hash_size**2,
+        "hash_threshold": config.hash_threshold,
+        "pixel_threshold": MAX_CELL_DIFFERENCE,
         "candidates_rejected_by_pixels": found.candidates_rejected,
         "removed": sorted(images[i].file_name for i in found.removed_ids),
-        "pairs": [
-            {
-                "image_ids": list(pair.image_ids),
-                "file_names": [images[i].file_name for i in pair.image_ids],
-                "hash_distance_bits": pair.hash_distance_bits,
-                "pixel_difference": pair.pixel_difference,
-                "equal_bytes": pair.equal_bytes,
-                "kept": images[pair.kept_id].file_name,
-            }
-            for pair in found.pairs
-        ],
+        "pairs": [pair_json(pair) for pair in found.pairs],
+        "rejected_pairs": [pair_json(pair) for pair in found.rejected],
     }
 
 

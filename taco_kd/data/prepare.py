@@ -13,8 +13,10 @@ from taco_kd.data.dedup import Duplicates, Fingerprint, find_duplicates
 from taco_kd.data.identity import FORMAT, content_hash, input_hash, settings_hash
 from taco_kd.data.images import ImageJob, ImageResult, process_image
 from taco_kd.data.output import coco_split, duplicates_json, output_name, software, split_counts
+from taco_kd.data.hashes import check_hash
 from taco_kd.data.parallel import ordered_map
 from taco_kd.data.records import Finding, ImageRecord, RawDataset
+from taco_kd.data.review import write_review
 from taco_kd.data.sources import read_source, resolve
 from taco_kd.data.split import split_ids
 from taco_kd.data.staging import folder_that_becomes
@@ -38,6 +40,7 @@ def prepare(
         DataError: the raw data cannot be used; the line says where and why.
     """
     config = config.model_copy(update={"source": resolve(config)})
+    check_hash(config.hash, config.hash_size)
     ours = (out / RECORD_NAME).is_file()
     if ours and not overwrite and _is_up_to_date(DataDir(out), config):
         return DataDir(out)
@@ -81,6 +84,7 @@ def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: T
     duplicates = find_duplicates(
         [_fingerprint(image, results[image.id]) for image in raw.images], hash_threshold=config.hash_threshold
     )
+    write_review(data, data.path / "images", duplicates, images)
     kept = [i for i in images if i not in duplicates.removed_ids]
     parts = split_ids(kept, train_ratio=config.train_ratio, seed=config.seed)
     _sort_images(data, parts, duplicates)
@@ -94,8 +98,7 @@ def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: T
         coco = coco_split(records, raw.categories, size=config.size, description=raw.description)
         write_json(data.annotations_file(split), coco, indent=None)
         counts[split] = split_counts(records, raw.categories)
-    found = duplicates_json(duplicates, images, hash_threshold=config.hash_threshold)
-    write_json(data.duplicates_file, found)
+    write_json(data.duplicates_file, duplicates_json(duplicates, images, config))
     record = {
         "format": FORMAT,
         "class_names": [category.name for category in raw.categories],
@@ -119,7 +122,15 @@ def _process_images(
     folder = data.path / "images"
     folder.mkdir()
     jobs = [
-        ImageJob(image.path, image.width, image.height, config.size, folder / output_name(image.id))
+        ImageJob(
+            image.path,
+            image.width,
+            image.height,
+            config.size,
+            folder / output_name(image.id),
+            hash_name=config.hash,
+            hash_size=config.hash_size,
+        )
         for image in images.values()
     ]
     results = ordered_map(
