@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from taco_kd.config import PrepareConfig
 from taco_kd.data.output import output_name
@@ -23,6 +24,14 @@ def settings_hash(config: PrepareConfig) -> str:
     names |= {"hash", "hash_size", "quarantine", "check_labels"}
     names |= {"scenes"} if config.source == "synthetic" else {"clip_boxes"}
     return sha256_json({"format": FORMAT, **config.model_dump(mode="json", include=names)})
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of an image file; a fixed word for one that cannot be read, which a quarantine may hold."""
+    try:
+        return sha256_file(path)
+    except OSError:
+        return "unreadable"
 
 
 def input_hash(raw: RawDataset, image_hashes: Sequence[str]) -> str:

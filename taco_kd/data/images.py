@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from taco_kd.data.hashes import HashName, perceptual_hash
+from taco_kd.data.label_turns import LabelTurn, label_turn
+from taco_kd.data.records import Annotation
 from taco_kd.errors import DataError
 
 JPEG_QUALITY = 95
@@ -35,15 +37,21 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class ImageJob:
-    """Read ``source``, whose annotations live in ``width`` x ``height``, and write ``target``, a square."""
+    """Read ``source``, whose annotations live in ``width`` x ``height``, and write ``target``, a square.
+
+    Attributes:
+        target: None: look at the image and write nothing.
+        labels: annotations to compare with the pixels; none: no comparison.
+    """
 
     source: Path
     width: int
     height: int
     size: int
-    target: Path
+    target: Path | None
     hash_name: HashName = "phash"
     hash_size: int = 8
+    labels: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class ImageResult:
         thumbnail: [32, 32, 3] uint8 RGB of the upright image, stretched.
         turned: the EXIF orientation was applied.
         stored_size: width and height of the upright pixels where these are not those of the annotations.
-        output_sha256: of the bytes of the target file.
+        output_sha256: of the bytes of the target file; empty where none was written.
+        label_turn: how the labels fit the pixels, as they are and turned; None where that was not looked at.
     """
 
     sha256: str
@@ -65,6 +74,31 @@ class ImageResult:
     turned: bool
     stored_size: tuple[int, int] | None
     output_sha256: str
+    label_turn: LabelTurn | None = None
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An image that cannot be used, and the line that says why.
+
+    Attributes:
+        other_size: its pixels are good, but not those that the annotations are for.
+    """
+
+    reason: str
+    other_size: bool = False
+
+
+class OtherSizeError(DataError):
+    """An image whose proportions are not those of its record."""
+
+
+def process_or_say_why(job: ImageJob) -> ImageResult | Unusable:
+    """Do one job, or give the reason instead of raising DataError."""
+    try:
+        return process_image(job)
+    except DataError as error:
+        return Unusable(str(error), other_size=isinstance(error, OtherSizeError))
 
 
 def process_image(job: ImageJob) -> ImageResult:
@@ -78,10 +112,13 @@ def process_image(job: ImageJob) -> ImageResult:
     except OSError as error:
         raise DataError(f"{job.source}: cannot be read ({error.strerror})") from None
     upright, turned, stored_size = _decode(content, job)
-    square = upright.resize((job.size, job.size), Image.Resampling.BICUBIC)
-    encoded = io.BytesIO()
-    square.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    job.target.write_bytes(encoded.getbuffer())
+    output_sha256 = ""
+    if job.target is not None:
+        square = upright.resize((job.size, job.size), Image.Resampling.BICUBIC)
+        encoded = io.BytesIO()
+        square.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        job.target.write_bytes(encoded.getbuffer())
+        output_sha256 = hashlib.sha256(encoded.getbuffer()).hexdigest()
     thumbnail = upright.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return ImageResult(
         sha256=hashlib.sha256(content).hexdigest(),
@@ -89,7 +126,8 @@ def process_image(job: ImageJob) -> ImageResult:
         thumbnail=np.asarray(thumbnail),
         turned=turned,
         stored_size=stored_size,
-        output_sha256=hashlib.sha256(encoded.getbuffer()).hexdigest(),
+        output_sha256=output_sha256,
+        label_turn=label_turn(upright, job.labels, job.width, job.height) if job.labels else None,
     )
 
 
@@ -141,7 +179,7 @@ def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int
             reason = "not a format that Pillow knows"
         raise DataError(f"{job.source}: cannot be decoded ({reason}); replace it or drop it") from None
     if apply is None:
-        raise DataError(
+        raise OtherSizeError(
             f"{job.source}: {stored[0]}x{stored[1]} pixels (EXIF orientation {orientation}), "
             f"but the annotation file says {expected[0]}x{expected[1]}; correct one of them"
         )

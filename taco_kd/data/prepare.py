@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
 from taco_kd.config import PrepareConfig
+from taco_kd.data.audit_document import raw_findings
+from taco_kd.data.audit_pixels import label_findings
 from taco_kd.data.dedup import Duplicates, Fingerprint, find_duplicates
-from taco_kd.data.identity import FORMAT, content_hash, input_hash, settings_hash
-from taco_kd.data.images import ImageJob, ImageResult, process_image
+from taco_kd.data.identity import FORMAT, content_hash, file_hash, input_hash, settings_hash
+from taco_kd.data.images import ImageJob, ImageResult, Unusable, process_image, process_or_say_why
+from taco_kd.data.leakage import leakage
 from taco_kd.data.output import coco_split, duplicates_json, output_name, software, split_counts
 from taco_kd.data.hashes import check_hash
 from taco_kd.data.parallel import ordered_map
@@ -20,7 +23,8 @@ from taco_kd.data.review import write_review
 from taco_kd.data.sources import read_source, resolve
 from taco_kd.data.split import split_ids
 from taco_kd.data.staging import folder_that_becomes
-from taco_kd.files import sha256_file, write_json
+from taco_kd.errors import DataError
+from taco_kd.files import write_json
 from taco_kd.progress import Tick
 from taco_kd.runs import SPLITS, DataDir, Split, claim
 
@@ -73,23 +77,24 @@ def _is_up_to_date(data: DataDir, config: PrepareConfig) -> bool:
     if config.source == "synthetic":
         return True  # scenes follow from the settings
     raw = read_source(config, data.path, None)
-    hashes = [sha256_file(image.path) for image in raw.images]
+    hashes = [file_hash(image.path) for image in raw.images]
     return bool(record.get("input_hash") == input_hash(raw, hashes))
 
 
 def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: Tick | None) -> None:
     """Fill ``data`` from ``raw``; the record comes last."""
     images = {image.id: image for image in raw.images}
-    results = _process_images(images, data, config, on_progress)
-    duplicates = find_duplicates(
-        [_fingerprint(image, results[image.id]) for image in raw.images], hash_threshold=config.hash_threshold
-    )
+    results, quarantined = _process_images(images, data, config, on_progress)
+    images = {i: image for i, image in images.items() if i in results}
+    prints = [_fingerprint(image, results[i]) for i, image in images.items()]
+    duplicates = find_duplicates(prints, hash_threshold=config.hash_threshold)
     write_review(data, data.path / "images", duplicates, images)
     kept = [i for i in images if i not in duplicates.removed_ids]
     parts = split_ids(kept, train_ratio=config.train_ratio, seed=config.seed)
     _sort_images(data, parts, duplicates)
     counts: dict[str, object] = {
         "images_read": len(images),
+        "images_quarantined": sum(f.kind == "quarantined" for f in (*raw.findings, *quarantined)),
         "duplicates_removed": len(duplicates.removed_ids),
         "exif_turned": sum(result.turned for result in results.values()),
     }
@@ -99,16 +104,22 @@ def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: T
         write_json(data.annotations_file(split), coco, indent=None)
         counts[split] = split_counts(records, raw.categories)
     write_json(data.duplicates_file, duplicates_json(duplicates, images, config))
+    findings = [*raw.findings, *quarantined, *_rescaled(images, results)]
+    findings += label_findings({i: (images[i], r.label_turn) for i, r in results.items()})
+    findings += raw_findings(raw)
     record = {
         "format": FORMAT,
         "class_names": [category.name for category in raw.categories],
         "image_size": config.size,
         "config": config.model_dump(mode="json"),
         "settings_hash": settings_hash(config),
-        "input_hash": input_hash(raw, [results[i].sha256 for i in images]),
+        "input_hash": input_hash(
+            raw, [results[i.id].sha256 if i.id in results else file_hash(i.path) for i in raw.images]
+        ),
         "content_hash": content_hash(data, parts, {i: r.output_sha256 for i, r in results.items()}),
         "counts": counts,
-        "findings": [asdict(finding) for finding in (*raw.findings, *_rescaled(images, results))],
+        "leakage": leakage(parts, prints).to_json(),
+        "findings": [asdict(finding) for finding in findings],
         "environment": software(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
@@ -117,8 +128,8 @@ def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: T
 
 def _process_images(
     images: Mapping[int, ImageRecord], data: DataDir, config: PrepareConfig, on_progress: Tick | None
-) -> dict[int, ImageResult]:
-    """Every image decoded once, written to ``images/`` and fingerprinted."""
+) -> tuple[dict[int, ImageResult], list[Finding]]:
+    """Every image decoded once, written to ``images/`` and fingerprinted; and those that cannot be used."""
     folder = data.path / "images"
     folder.mkdir()
     jobs = [
@@ -130,13 +141,23 @@ def _process_images(
             folder / output_name(image.id),
             hash_name=config.hash,
             hash_size=config.hash_size,
+            labels=image.annotations if config.check_labels else (),
         )
         for image in images.values()
     ]
-    results = ordered_map(
-        process_image, jobs, workers=config.workers, on_progress=on_progress, note="reading images"
+    work: Callable[[ImageJob], ImageResult | Unusable] = (
+        process_or_say_why if config.quarantine else process_image
     )
-    return dict(zip(images, results, strict=True))
+    done = ordered_map(work, jobs, workers=config.workers, on_progress=on_progress, note="reading images")
+    results, quarantined = {}, []
+    for image, result in zip(images.values(), done, strict=True):
+        if isinstance(result, Unusable):
+            quarantined.append(Finding("quarantined", result.reason, image.file_name))
+        else:
+            results[image.id] = result
+    if not results:
+        raise DataError(f"not one of {len(images)} images can be used; the first: {quarantined[0].line}")
+    return results, quarantined
 
 
 def _sort_images(data: DataDir, parts: Mapping[Split, list[int]], duplicates: Duplicates) -> None:
@@ -166,4 +187,4 @@ def _rescaled(images: Mapping[int, ImageRecord], results: Mapping[int, ImageResu
     for image_id, image in images.items():
         if (size := results[image_id].stored_size) is not None:
             sizes = f"{size[0]}x{size[1]} pixels for {image.width}x{image.height} in the annotation file"
-            yield Finding("other_scale", f"{image.file_name}: {sizes}; boxes follow the scale")
+            yield Finding("other_scale", f"{image.file_name}: {sizes}; boxes follow the scale", image.file_name)

@@ -11,10 +11,12 @@ Polygon = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something unusual that was tolerated: ``kind`` to count by, ``line`` to read."""
+    """Something unusual that was tolerated: ``kind`` to count by, ``line`` to read, and where it is."""
 
     kind: str
     line: str
+    image: str | None = None
+    annotation_id: int | None = None
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,15 @@ def read_synthetic(config: PrepareConfig, scratch: Path, on_progress: Tick | Non
 def read_coco_source(config: PrepareConfig, scratch: Path, on_progress: Tick | None) -> RawDataset:
     if config.images is None or config.annotations is None:
         raise UsageError("source coco needs --images FOLDER and --annotations FILE")
-    return read_coco(config.annotations, config.images, clip_boxes=config.clip_boxes)
+    return read_coco(
+        config.annotations, config.images, clip_boxes=config.clip_boxes, skip_missing=config.quarantine
+    )
 
 
 def read_taco_source(config: PrepareConfig, scratch: Path, on_progress: Tick | None) -> RawDataset:
     if config.root is None:
         raise UsageError("source taco needs --root FOLDER, the one that holds annotations.json and batch_*/")
-    return read_taco(config.root, clip_boxes=config.clip_boxes)
+    return read_taco(config.root, clip_boxes=config.clip_boxes, skip_missing=config.quarantine)
 
 
 SOURCES: dict[SourceName, Callable[[PrepareConfig, Path, Tick | None], RawDataset]] = {

@@ -1,0 +1,148 @@
+"""What train and val have in common: pictures that are near-duplicates, and scenes that both show.
+
+A detector that has seen a photograph of the same bottle on the same lawn does better on the next one than on a
+new place. How many images of val have such a neighbour in train says how far a split can be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
+
+from taco_kd.data.dedup import Fingerprint
+from taco_kd.data.hash_search import close_pairs
+from taco_kd.data.pixel_check import same_picture
+from taco_kd.runs import Split
+
+SCENE_HASH_SHARE = 0.25
+"""Two photos may show one scene when at most this share of the bits of their hashes differs (16 of 64) ..."""
+SCENE_CORRELATION = 0.8
+"""... and their grey 32 x 32 thumbnails correlate at least so."""
+MAX_LISTED = 200
+"""Pairs that a report lists, the most alike first; all of them are counted."""
+
+
+@dataclass(frozen=True)
+class BorderPair:
+    """An image of train and one of val that look alike."""
+
+    train_id: int
+    val_id: int
+    hash_distance_bits: int
+    correlation: float
+    pixel_difference: float
+    near_duplicate: bool
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Counts over the border between train and val.
+
+    Attributes:
+        near_duplicates: pairs that show the same picture.
+        near_duplicate_val_images: images of val that are in one of these.
+        alike_pairs: pairs that look like one scene, the near-duplicates among them.
+        scenes: groups of images, joined by looking alike or by a scene the data names, that lie on both sides.
+        scene_val_images: images of val in one of these.
+        val_images: all images of val.
+        named_scenes: the images name their scene or group, and these were joined too.
+        pairs: the first ``MAX_LISTED`` alike pairs, nearest first.
+    """
+
+    near_duplicates: int
+    near_duplicate_val_images: int
+    alike_pairs: int
+    scenes: int
+    scene_val_images: int
+    val_images: int
+    named_scenes: bool
+    pairs: tuple[BorderPair, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def line(self) -> str:
+        """One line such as ``train/val border: 0 near-duplicates, 12 scenes on both sides (9 of 225 ...``."""
+        share = f"{self.scene_val_images} of {self.val_images} val images"
+        twins = f"{self.near_duplicates} near-duplicate pair{'s' * (self.near_duplicates != 1)}"
+        scenes = f"{self.scenes} scene{'s' * (self.scenes != 1)}"
+        return f"Train/val border: {twins}, {scenes} on both sides ({share})"
+
+
+def leakage(
+    parts: Mapping[Split, Collection[int]],
+    prints: Sequence[Fingerprint],
+    *,
+    scene_of: Mapping[int, Hashable] | None = None,
+) -> Leakage:
+    """Compare all images of train with all of val.
+
+    Args:
+        parts: image ids of each split.
+        prints: a fingerprint of each of these images; others are ignored.
+        scene_of: scenes or groups that the data names, by image id.
+    """
+    train, val = set(parts["train"]), set(parts["val"])
+    used = sorted((p for p in prints if p.image_id in train | val), key=lambda p: p.image_id)
+    alike = _alike(used)
+    border = [(i, j, d, c) for i, j, d, c in alike if (used[i].image_id in val) != (used[j].image_id in val)]
+    pairs = [_border_pair(used[i], used[j], d, c, val) for i, j, d, c in border]
+    pairs.sort(key=lambda p: (not p.near_duplicate, -p.correlation, p.train_id, p.val_id))
+    joined = [(used[i].image_id, used[j].image_id) for i, j, _, _ in alike]
+    scenes = _scenes_on_both_sides([p.image_id for p in used], joined, scene_of or {}, val)
+    twins = [pair for pair in pairs if pair.near_duplicate]
+    return Leakage(
+        near_duplicates=len(twins),
+        near_duplicate_val_images=len({pair.val_id for pair in twins}),
+        alike_pairs=len(pairs),
+        scenes=len(scenes),
+        scene_val_images=sum(len(scene & val) for scene in scenes),
+        val_images=len(val),
+        named_scenes=bool(scene_of),
+        pairs=tuple(pairs[:MAX_LISTED]),
+    )
+
+
+def _alike(prints: Sequence[Fingerprint]) -> list[tuple[int, int, int, float]]:
+    """Places i < j of images that look like one scene, their distance in bits and their correlation."""
+    if len(prints) < 2:
+        return []
+    hashes = np.stack([p.phash for p in prints])
+    looks = np.stack([p.thumbnail.mean(axis=2).ravel() for p in prints]).astype(np.float32)
+    looks -= looks.mean(axis=1, keepdims=True)
+    looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-6)
+    first, second, distance = close_pairs(hashes, int(SCENE_HASH_SHARE * hashes.shape[1]))
+    correlation = np.einsum("pk,pk->p", looks[first], looks[second])
+    return [
+        (int(i), int(j), int(d), round(float(c), 4))
+        for i, j, d, c in zip(first, second, distance, correlation, strict=True)
+        if c >= SCENE_CORRELATION
+    ]
+
+
+def _border_pair(
+    one: Fingerprint, other: Fingerprint, distance: int, correlation: float, val: Collection[int]
+) -> BorderPair:
+    in_train, in_val = (other, one) if one.image_id in val else (one, other)
+    same, difference = same_picture(in_train.thumbnail, in_val.thumbnail)
+    return BorderPair(in_train.image_id, in_val.image_id, distance, correlation, round(difference, 2), same)
+
+
+def _scenes_on_both_sides(
+    ids: Iterable[int],
+    joined: Iterable[tuple[int, int]],
+    scene_of: Mapping[int, Hashable],
+    val: Collection[int],
+) -> list[set[int]]:
+    sets = DisjointSet(ids)
+    for one, other in joined:
+        sets.merge(one, other)
+    first: dict[Hashable, int] = {}
+    for image_id in sets:
+        if scene_of.get(image_id) is not None:
+            sets.merge(first.setdefault(scene_of[image_id], image_id), image_id)
+    return [members for members in sets.subsets() if len(members & set(val)) not in (0, len(members))]
