@@ -51,9 +51,7 @@ def main() -> None:
         seconds["multi-index"].append(time.process_time() - began)
         began = time.process_time()
         words = pack(hashes)
-        every = hash_search._joined(
-            list(hash_search._compare_all(words, options.threshold)), options.part
-        )
+        every = hash_search._joined(list(hash_search._compare_all(words, options.threshold)), options.part)
         seconds["all pairs"].append(time.process_time() - began)
         assert all((a == b).all() for a, b in zip(ours, every, strict=True))
     medians = {name: statistics.median(times) for name, times in seconds.items()}

@@ -105,7 +105,9 @@ def measure(files: list[Path], folder: Path, options: argparse.Namespace) -> Non
     out = folder / "out"
     jobs = [job(file, out) for file in files]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
-    print(f"{len(files)} JPEGs, {megabytes / len(files):.1f} MB each, the first {jobs[0].width}x{jobs[0].height}")
+    print(
+        f"{len(files)} JPEGs, {megabytes / len(files):.1f} MB each, the first {jobs[0].width}x{jobs[0].height}"
+    )
     seconds: dict[str, list[float]] = {"plain loop": [], "taco-kd": []}
     hashes, results = [], []
     for round_number in range(options.rounds):
@@ -145,7 +147,9 @@ def measure(files: list[Path], folder: Path, options: argparse.Namespace) -> Non
         clock[cores] = len(many) / (time.perf_counter() - began)
         print(f"{cores} process(es): {clock[cores]:.1f} images/s on the clock")
     if options.cores > 1:
-        print(f"{options.cores} processes are {clock[options.cores] / clock[1]:.2f} times as fast (start-up included)")
+        print(
+            f"{options.cores} processes are {clock[options.cores] / clock[1]:.2f} times as fast (start-up included)"
+        )
     context = multiprocessing.get_context("spawn")
     peaks = []
     for times in (2, 8):

@@ -30,7 +30,8 @@ def main() -> None:
         right, planted, degrees_right, spent, known = [], [], [], 0.0, {}
         for record in raw.images:
             annotations = [
-                replace(a, segmentation=a.segmentation if kind == "polygons" else ()) for a in record.annotations
+                replace(a, segmentation=a.segmentation if kind == "polygons" else ())
+                for a in record.annotations
             ]
             size = (record.width, record.height)
             with Image.open(record.path) as opened:
@@ -50,11 +51,16 @@ def main() -> None:
                     planted.append(seen.margin)
                     degrees_right.append(seen.best_degrees == 360 - degrees)
         report(kind, np.array(right), np.array(planted), np.array(degrees_right))
-        print(f"  {1000 * spent / max(1, len(right)):.1f} ms an image; already turned (degrees, margin): {known}")
+        print(
+            f"  {1000 * spent / max(1, len(right)):.1f} ms an image; already turned (degrees, margin): {known}"
+        )
 
 
 def report(kind: str, right: np.ndarray, planted: np.ndarray, degrees_right: np.ndarray) -> None:
-    print(f"{kind}: {len(right)} images as they are, {len(planted)} turned; largest margin of a right one ", end="")
+    print(
+        f"{kind}: {len(right)} images as they are, {len(planted)} turned; largest margin of a right one ",
+        end="",
+    )
     print(f"{right.max():.3f}; turned ones whose best turn is the right one: {degrees_right.mean():.3f}")
     for margin in (0.0, 0.05, 0.1, 0.15, 0.2):
         false, true = (right > margin).sum(), (planted > margin).sum()

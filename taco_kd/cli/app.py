@@ -10,6 +10,7 @@ import typer
 
 import taco_kd
 from taco_kd.cli import (
+    audit,
     autolabel,
     bench,
     compare,
@@ -38,6 +39,7 @@ app = typer.Typer(
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "prepare": data.prepare,
+    "audit": audit.audit,
     "train": training.train,
     "distill": training.distill,
     "evaluate": validation.evaluate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -22,6 +22,16 @@ def prepare(
     hash_threshold: Annotated[
         int, typer.Option(help="Perceptual hashes at most this many bits apart are candidate duplicates.")
     ] = 4,
+    hash: Annotated[str, typer.Option("--hash", help="Perceptual hash: phash, dhash or whash.")] = "phash",
+    hash_size: Annotated[int, typer.Option(help="Side of the hash in bits; 8 makes 64 bits.")] = 8,
+    quarantine: Annotated[
+        bool,
+        typer.Option("--quarantine", help="Keep unusable images out, each listed, instead of stopping."),
+    ] = False,
+    check_labels: Annotated[
+        bool,
+        typer.Option("--check-labels/--no-check-labels", help="Look for labels that are turned."),
+    ] = True,
     train_ratio: Annotated[float, typer.Option(help="Share of the images that goes to train.")] = 0.85,
     seed: Annotated[int, typer.Option(help="Seed of the split, and of synthetic scenes.")] = 0,
     scenes: Annotated[int, typer.Option(help="How many scenes the synthetic source draws.")] = 400,
@@ -46,9 +56,11 @@ def prepare(
     taco-kd prepare --source coco --images photos --annotations photos.json --out mine
     """
     from taco_kd.config import PrepareConfig, validate
+    from taco_kd.data.leakage import Leakage
     from taco_kd.data.prepare import prepare as stage
     from taco_kd.data.prepare import summary_line
     from taco_kd.progress import notice, task
+    from taco_kd.report.duplicates import duplicates_page
 
     config = validate(
         PrepareConfig,
@@ -59,6 +71,10 @@ def prepare(
             "annotations": annotations,
             "size": size,
             "hash_threshold": hash_threshold,
+            "hash": hash,
+            "hash_size": hash_size,
+            "quarantine": quarantine,
+            "check_labels": check_labels,
             "train_ratio": train_ratio,
             "seed": seed,
             "scenes": scenes,
@@ -71,12 +87,24 @@ def prepare(
         notice(f"No dataset given: using {scenes} built-in synthetic scenes (seed {seed}).")
     with task("prepare") as tick:
         data = stage(config, out, overwrite=overwrite, on_progress=tick)
+    if not data.duplicates_page.is_file():
+        duplicates_page(data)
     record = data.record()
     if as_json:
-        print_json({"path": str(out), "counts": record["counts"], "findings": record["findings"]})
+        keys = ("counts", "findings", "leakage")
+        print_json({"path": str(out), **{key: record[key] for key in keys}})
         return
-    findings = record["findings"]
-    if findings:
-        notice(f"{len(findings)} findings are listed in {data.record_file}; the first: {findings[0]}")
+    for kind, findings in _by_kind(record["findings"]).items():
+        more = "" if len(findings) == 1 else f" (and {len(findings) - 1} more in {data.record_file})"
+        notice(f"{kind}: {findings[0]['line']}{more}")
     say(summary_line(data))
+    say(Leakage.from_json(record["leakage"]).line())
+    say(f"Compared pairs: {data.duplicates_page}")
     say(f"Dataset: {out}")
+
+
+def _by_kind(findings: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for finding in findings:
+        kinds.setdefault(finding["kind"], []).append(finding)
+    return kinds

@@ -67,7 +67,9 @@ class Audit:
     def counts(self) -> dict[str, int]:
         """Findings of each kind that occurs, the worst kinds first."""
         number = Counter(found.kind for found in self.found)
-        order = sorted(number, key=lambda kind: (SEVERITIES.index(KINDS[kind].severity), list(KINDS).index(kind)))
+        order = sorted(
+            number, key=lambda kind: (SEVERITIES.index(KINDS[kind].severity), list(KINDS).index(kind))
+        )
         return {kind: number[kind] for kind in order}
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +125,8 @@ def audit(
     if images is not None and not images.is_dir():
         raise DataError(f"{images}: no such folder of images")
     parts = [
-        _audit_part(source, size_px, hash_threshold, workers, on_progress) for source in sources_of(path, images)
+        _audit_part(source, size_px, hash_threshold, workers, on_progress)
+        for source in sources_of(path, images)
     ]
     return Audit(path, tuple(parts), _border(parts))
 

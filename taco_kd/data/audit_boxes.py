@@ -83,7 +83,7 @@ def iou_matrix(boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
     down = np.minimum.outer(y + h, y + h) - np.maximum.outer(y, y)
     shared = np.clip(across, 0, None) * np.clip(down, 0, None)
     union = np.add.outer(w * h, w * h) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 def _short(box: Sequence[float]) -> str:

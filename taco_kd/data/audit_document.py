@@ -72,7 +72,9 @@ def _inspect_images(entries: Sequence[object], seen: Inspected) -> None:
         if (image := _parsed(CocoImage, entry, "image", seen)) is None:
             continue
         if image.id in seen.images:
-            line = f"image id {image.id} ({image.file_name}) is used before by {seen.images[image.id].file_name}"
+            line = (
+                f"image id {image.id} ({image.file_name}) is used before by {seen.images[image.id].file_name}"
+            )
             _add(seen, "repeated_image_id", line, image.file_name, fixed="dropped")
             continue
         if not stays_inside(image.file_name):
@@ -100,7 +102,14 @@ def _inspect_annotations(entries: Sequence[object], seen: Inspected) -> None:
         if annotation.id in taken:
             where = image.file_name if image else f"image id {annotation.image_id}"
             line = f"annotation id {annotation.id} in {where} is used before"
-            _add(seen, "repeated_annotation_id", line, image and image.file_name, annotation.id, f"now {spare}")
+            _add(
+                seen,
+                "repeated_annotation_id",
+                line,
+                image.file_name if image else None,
+                annotation.id,
+                f"now {spare}",
+            )
             changed["id"], spare = spare, spare + 1
             annotation = annotation.model_copy(update={"id": changed["id"]})
         taken.add(annotation.id)

@@ -32,7 +32,9 @@ KINDS: dict[str, Kind] = {
     "box_out_of_bounds": Kind("error", "box that leaves its image", "clamped to the image"),
     "missing_image": Kind("error", "record without an image file", "dropped with its annotations"),
     "unreadable_image": Kind("error", "file that cannot be decoded", "dropped with its annotations"),
-    "size_mismatch": Kind("error", "pixels of other proportions than the record", "dropped with its annotations"),
+    "size_mismatch": Kind(
+        "error", "pixels of other proportions than the record", "dropped with its annotations"
+    ),
     "label_turned": Kind("warning", "outlines that fit better when turned", "turned with --turn-labels"),
     "duplicate_box": Kind("warning", "box given twice", "the later one is dropped"),
     "contradicting_boxes": Kind("warning", "one box, two classes", "none: choose by hand"),

@@ -71,7 +71,9 @@ def statistics(
         images=len(images),
         boxes=len(boxes),
         boxes_per_image=tuple(sorted(how_many.items())),
-        per_class=tuple(sorted(((n, classes[n]) for n in set(class_names.values())), key=lambda c: (-c[1], c[0]))),
+        per_class=tuple(
+            sorted(((n, classes[n]) for n in set(class_names.values())), key=lambda c: (-c[1], c[0]))
+        ),
         native_by_box=sizes(native),
         native_by_mask=sizes(masks),
         resized_by_box=sizes(native * squares),

@@ -178,9 +178,7 @@ def _within(prints: Sequence[Fingerprint], group: Sequence[int]) -> tuple[list[_
     return links, leaders
 
 
-def _by_embedding(
-    prints: Sequence[Fingerprint], near: Sequence[tuple[int, int, float]]
-) -> Iterator[_Link]:
+def _by_embedding(prints: Sequence[Fingerprint], near: Sequence[tuple[int, int, float]]) -> Iterator[_Link]:
     place = {fingerprint.image_id: k for k, fingerprint in enumerate(prints)}
     for one, other, similarity in near:
         a, b = sorted((place[one], place[other]))

@@ -104,7 +104,7 @@ def distances(a: Words, b: Words) -> NDArray[np.int64]:
         counts: NDArray[np.uint8] = np.bitwise_count(different)
     else:  # NumPy before 2.0
         counts = _COUNT_OF_16_BITS[different.view(np.uint16)]
-    return counts.sum(axis=1, dtype=np.int64)
+    return np.asarray(counts.sum(axis=1, dtype=np.int64))
 
 
 def _in_chunk(hashes: Bits, words: Words, chunk: Chunk, threshold: int) -> Iterator[HashPairs]:

@@ -1,7 +1,7 @@
 """What train and val have in common: pictures that are near-duplicates, and scenes that both show.
 
-A detector that has seen a photograph of the same bottle on the same lawn does better on the next one than on a
-new place. How many images of val have such a neighbour in train says how far a split can be believed.
+A detector that has seen a photograph of the same bottle on the same lawn does better on the next one than on
+a new place. How many images of val have such a neighbour in train says how far a split can be believed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Leakage:
         near_duplicates: pairs that show the same picture.
         near_duplicate_val_images: images of val that are in one of these.
         alike_pairs: pairs that look like one scene, the near-duplicates among them.
-        scenes: groups of images, joined by looking alike or by a scene the data names, that lie on both sides.
+        scenes: groups of images that lie on both sides, joined by looking alike or by a scene the data names.
         scene_val_images: images of val in one of these.
         val_images: all images of val.
         named_scenes: the images name their scene or group, and these were joined too.
@@ -64,6 +64,10 @@ class Leakage:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Leakage:
+        return cls(**{**value, "pairs": tuple(BorderPair(**pair) for pair in value["pairs"])})
 
     def line(self) -> str:
         """One line such as ``train/val border: 0 near-duplicates, 12 scenes on both sides (9 of 225 ...``."""

@@ -12,11 +12,11 @@ from taco_kd.config import PrepareConfig
 from taco_kd.data.audit_document import raw_findings
 from taco_kd.data.audit_pixels import label_findings
 from taco_kd.data.dedup import Duplicates, Fingerprint, find_duplicates
+from taco_kd.data.hashes import check_hash
 from taco_kd.data.identity import FORMAT, content_hash, file_hash, input_hash, settings_hash
 from taco_kd.data.images import ImageJob, ImageResult, Unusable, process_image, process_or_say_why
 from taco_kd.data.leakage import leakage
 from taco_kd.data.output import coco_split, duplicates_json, output_name, software, split_counts
-from taco_kd.data.hashes import check_hash
 from taco_kd.data.parallel import ordered_map
 from taco_kd.data.records import Finding, ImageRecord, RawDataset
 from taco_kd.data.review import write_review
@@ -187,4 +187,6 @@ def _rescaled(images: Mapping[int, ImageRecord], results: Mapping[int, ImageResu
     for image_id, image in images.items():
         if (size := results[image_id].stored_size) is not None:
             sizes = f"{size[0]}x{size[1]} pixels for {image.width}x{image.height} in the annotation file"
-            yield Finding("other_scale", f"{image.file_name}: {sizes}; boxes follow the scale", image.file_name)
+            yield Finding(
+                "other_scale", f"{image.file_name}: {sizes}; boxes follow the scale", image.file_name
+            )

@@ -18,10 +18,8 @@ MAX_PAIRS = 300
 """Pairs that get pictures: the accepted first, then the rejected, each in the order of ids."""
 
 
-def write_review(
-    data: DataDir, squares: Path, found: Duplicates, images: Mapping[int, ImageRecord]
-) -> None:
-    """Pictures of the members of pairs, from the prepared images in ``squares``, in their true proportions."""
+def write_review(data: DataDir, squares: Path, found: Duplicates, images: Mapping[int, ImageRecord]) -> None:
+    """Pictures of the members of pairs, from the images prepared in ``squares``, in true proportions."""
     pairs = (*found.pairs, *found.rejected)[:MAX_PAIRS]
     for image_id in sorted({i for pair in pairs for i in pair.image_ids}):
         record = images[image_id]

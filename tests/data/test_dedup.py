@@ -92,9 +92,7 @@ def test_pixel_difference_is_symmetric_and_does_not_flatten_contrast() -> None:
 
 def test_many_images_of_one_hash_are_grouped_by_their_pixels() -> None:
     pictures = [fingerprint(0, photograph(seed)) for seed in (1, 2)]
-    crowd = [
-        Fingerprint(k, str(k), pictures[0].phash, pictures[k % 2].thumbnail, 10, 0) for k in range(200)
-    ]
+    crowd = [Fingerprint(k, str(k), pictures[0].phash, pictures[k % 2].thumbnail, 10, 0) for k in range(200)]
     found = find_duplicates(crowd, hash_threshold=4)
     assert found.removed_ids == set(range(2, 200))
     assert len(found.pairs) == 198  # each with the first of its picture, not with all
