@@ -17,6 +17,7 @@ from taco_kd.cli import (
     data,
     demo,
     doctor,
+    download,
     listing,
     page,
     study,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
+    "download": download.download,
     "prepare": data.prepare,
     "audit": audit.audit,
     "train": training.train,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from taco_kd.cli.common import OUT, AsJson, print_json, print_table, say
+from taco_kd.cli.common import OUT, AsJson, print_json, say
 
 if TYPE_CHECKING:
     from taco_kd.data.audit import Audit
@@ -110,16 +110,20 @@ def _print(found: Audit) -> None:
         say(
             f"{part.source.name}: {counted.images:,} images, {counted.boxes:,} boxes, {len(counted.per_class)} classes{looked}"
         )
-    rows = []
+    several = len(found.parts) > 1
     for kind, number in found.counts().items():
-        lines = [f.line for f in found.found if f.kind == kind]
-        rows.append([KINDS[kind].severity, KINDS[kind].title, f"{number:,}", KINDS[kind].fix])
-        rows += [["", "  " + line, "", ""] for line in lines[:SHOWN]]
+        say(f"{KINDS[kind].severity:8}{number:6,} x {KINDS[kind].title}  (--fix: {KINDS[kind].fix})")
+        lines = [
+            f"{part.source.name}: {f.line}" if several else f.line
+            for part in found.parts
+            for f in part.found
+            if f.kind == kind
+        ]
+        for line in lines[:SHOWN]:
+            say(f"                 {line}")
         if number > SHOWN:
-            rows.append(["", f"  and {number - SHOWN:,} more", "", ""])
-    if rows:
-        print_table(["", "finding", "count", "with --fix"], rows)
-    else:
+            say(f"                 and {number - SHOWN:,} more")
+    if not found.found:
         say("Nothing to report.")
     if found.leakage is not None:
         say(found.leakage.line())

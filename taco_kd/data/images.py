@@ -153,6 +153,31 @@ def orientation_to_apply(stored: tuple[int, int], orientation: int, expected: tu
     return None
 
 
+def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Width and height of the stored pixels and the EXIF orientation of an image that decodes to its end.
+
+    Raises:
+        DataError: it does not.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                size, orientation = image.size, _orientation(image)
+                image.draft(None, (1, 1))  # a JPEG is read to its end, but decoded at an eighth
+                image.load()
+                return size, orientation
+    except Exception as error:
+        raise DataError(f"{path}: cannot be decoded ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a format that Pillow knows"
+    return str(error) or type(error).__name__
+
+
 def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int, int] | None]:
     """The upright RGB image (perhaps decoded at a smaller scale), whether it was turned, its odd size."""
     expected = (job.width, job.height)
@@ -174,10 +199,9 @@ def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
-        reason = str(error) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            reason = "not a format that Pillow knows"
-        raise DataError(f"{job.source}: cannot be decoded ({reason}); replace it or drop it") from None
+        raise DataError(
+            f"{job.source}: cannot be decoded ({_reason(error)}); replace it or drop it"
+        ) from None
     if apply is None:
         raise OtherSizeError(
             f"{job.source}: {stored[0]}x{stored[1]} pixels (EXIF orientation {orientation}), "

@@ -10,7 +10,9 @@ import pytest
 
 COMMANDS = (
     "demo",
+    "download",
     "prepare",
+    "audit",
     "train",
     "distill",
     "evaluate",
