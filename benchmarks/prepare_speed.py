@@ -106,7 +106,8 @@ def measure(files: list[Path], folder: Path, options: argparse.Namespace) -> Non
     jobs = [job(file, out) for file in files]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
     print(
-        f"{len(files)} JPEGs, {megabytes / len(files):.1f} MB each, the first {jobs[0].width}x{jobs[0].height}"
+        f"{len(files)} JPEGs, {megabytes / len(files):.1f} MB each, "
+        f"the first {jobs[0].width}x{jobs[0].height}"
     )
     seconds: dict[str, list[float]] = {"plain loop": [], "taco-kd": []}
     hashes, results = [], []
@@ -148,7 +149,8 @@ def measure(files: list[Path], folder: Path, options: argparse.Namespace) -> Non
         print(f"{cores} process(es): {clock[cores]:.1f} images/s on the clock")
     if options.cores > 1:
         print(
-            f"{options.cores} processes are {clock[options.cores] / clock[1]:.2f} times as fast (start-up included)"
+            f"{options.cores} processes are {clock[options.cores] / clock[1]:.2f} times as fast, "
+            "their start included"
         )
     context = multiprocessing.get_context("spawn")
     peaks = []

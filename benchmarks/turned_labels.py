@@ -1,4 +1,4 @@
-"""How well does the audit find turned labels? Photographs with right outlines, and the same turned on purpose.
+"""How well does the audit find turned labels? Photos with right outlines, and the same turned on purpose.
 
     python benchmarks/turned_labels.py --images FOLDER --annotations FILE [--wrong 925 942]
 
@@ -52,7 +52,8 @@ def main() -> None:
                     degrees_right.append(seen.best_degrees == 360 - degrees)
         report(kind, np.array(right), np.array(planted), np.array(degrees_right))
         print(
-            f"  {1000 * spent / max(1, len(right)):.1f} ms an image; already turned (degrees, margin): {known}"
+            f"  {1000 * spent / max(1, len(right)):.1f} ms an image; "
+            f"already turned (degrees, margin): {known}"
         )
 
 
@@ -69,7 +70,8 @@ def report(kind: str, right: np.ndarray, planted: np.ndarray, degrees_right: np.
         share = true / len(planted) * 0.1
         precision = share / (share + false / len(right) * 0.9) if share else float("nan")
         print(
-            f"  margin {margin:4.2f}: recall {true / len(planted):.3f}, false alarms {false} of {len(right)}, "
+            f"  margin {margin:4.2f}: recall {true / len(planted):.3f}, "
+            f"false alarms {false} of {len(right)}, "
             f"precision at one turned in ten {precision:.3f}{mark}"
         )
 

@@ -108,7 +108,8 @@ def _print(found: Audit) -> None:
         counted = part.statistics
         looked = "" if part.seen else " (the file alone: no --images)"
         say(
-            f"{part.source.name}: {counted.images:,} images, {counted.boxes:,} boxes, {len(counted.per_class)} classes{looked}"
+            f"{part.source.name}: {counted.images:,} images, {counted.boxes:,} boxes, "
+            f"{len(counted.per_class)} classes{looked}"
         )
     several = len(found.parts) > 1
     for kind, number in found.counts().items():

@@ -54,7 +54,8 @@ def download(
             print_json({"out": str(out), "unpacked": done.unpacked, "present": done.present})
         else:
             say(
-                f"{done.unpacked:,} files unpacked, {done.present:,} there already, {done.left_out:,} of no use"
+                f"{done.unpacked:,} files unpacked, {done.present:,} there already, "
+                f"{done.left_out:,} of no use"
             )
             say(f"Next: taco-kd prepare --root {out}")
         return

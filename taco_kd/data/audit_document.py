@@ -47,7 +47,7 @@ class Inspected:
 
 
 def inspect_document(document: Mapping[str, Any]) -> Inspected:
-    """Look at every entry of a COCO dictionary; nothing in it is trusted but that its three lists are lists."""
+    """Look at every entry of a COCO dictionary; all that is trusted is that its three lists are lists."""
     seen = Inspected(repaired=dict(document))
     seen.repaired |= {"images": [], "categories": [], "annotations": []}
     for entry in document["categories"]:

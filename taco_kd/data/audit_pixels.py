@@ -82,7 +82,9 @@ def inspect_images(
             unusable.add(image.id)
             continue
         if (size := result.stored_size) is not None:
-            line = f"{image.file_name}: {size[0]}x{size[1]} pixels for {image.width}x{image.height} in the record"
+            line = (
+                f"{image.file_name}: {size[0]}x{size[1]} pixels, {image.width}x{image.height} in the record"
+            )
             found.append(Found("other_scale", line, image.file_name))
         if (turn := result.label_turn) is not None and turn.suspicious:
             ids = [a.id for a in by_image[image.id]]
@@ -116,8 +118,8 @@ def label_findings(turns: Mapping[int, tuple[ImageRecord, LabelTurn | None]]) ->
 def _turned(name: str, ids: Sequence[int], turn: LabelTurn) -> Found:
     shown = ", ".join(map(str, ids[:5])) + ("" if len(ids) <= 5 else f" and {len(ids) - 5} more")
     line = (
-        f"{name}: its {turn.outlines} (annotation id {shown}) fit the pixels at {turn.fits[0]:.2f}, and turned "
-        f"by {turn.best_degrees} degrees at {max(turn.fits):.2f}; look at it"
+        f"{name}: its {turn.outlines} (annotation id {shown}) fit the pixels at {turn.fits[0]:.2f}, and "
+        f"turned by {turn.best_degrees} degrees at {max(turn.fits):.2f}; look at it"
     )
     values = {"fits": list(turn.fits), "degrees": turn.best_degrees, "margin": round(turn.margin, 3)}
     return Found("label_turned", line, name, ids[0] if len(ids) == 1 else None, values=values)

@@ -19,7 +19,7 @@ SIDE_EDGES_PX = (0, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Boxes by size: ``histogram`` has one count for each of ``SIDE_EDGES_PX``, from that edge to the next."""
+    """Boxes by size; ``histogram``: one count for each of ``SIDE_EDGES_PX``, from that edge to the next."""
 
     small: int
     medium: int

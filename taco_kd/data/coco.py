@@ -25,8 +25,8 @@ def read_coco(
 
     Annotation ids that were given twice are replaced, masks that are not polygons are left out; both are
     findings. ``clip_boxes`` also repairs boxes that leave their image by more than ``TOLERATED_PX`` and drops
-    those of which nothing is left, with a finding for each. ``skip_missing`` leaves images without a file out,
-    with a finding for each.
+    those of which nothing is left, with a finding for each. ``skip_missing`` leaves images without a file
+    out, with a finding for each.
 
     Raises:
         DataError: anything that is not COCO or does not agree with itself, or an image file that is missing.

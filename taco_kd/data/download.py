@@ -66,11 +66,11 @@ def download(
     options: FetchOptions | None = None,
     on_progress: Tick | None = None,
 ) -> Downloaded:
-    """Fetch every image that ``annotations`` names into ``out``, and put the annotation file beside them.
+    """Fetch every image that ``annotations`` names into ``out``, with the annotation file beside them.
 
-    A second run fetches what is missing and goes on with what is half there. Each file is decoded and its size
-    compared with the record before it takes its name; ``manifest.jsonl`` gets a line for each at once, so that
-    nothing is fetched twice after a crash; ``failed.json`` lists what could not be had and why.
+    A second run fetches what is missing and goes on with what is half there. Each file is decoded and its
+    size compared with the record before it takes its name; ``manifest.jsonl`` gets a line for each at once,
+    so that nothing is fetched twice after a crash; ``failed.json`` lists what could not be had and why.
 
     Args:
         small: prefer the address of the small picture (``flickr_640_url``).

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LARGEST_FILE_BYTES = 200_000_000
 LONGEST_WAIT_S = 60.0
-_GONE = frozenset({400, 401, 403, 404, 410, 451})  # asking again would not help
+_GONE_STATUS = frozenset({400, 401, 403, 404, 410, 451})  # asking again would not help
 _PLACEHOLDER = "photo_unavailable"  # where Flickr sends requests for photos that were deleted
 
 
@@ -49,15 +49,15 @@ class Fetched:
     attempts: int
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The user or another worker wants everything to end; partial files stay for the next run."""
 
 
-class _Gone(Exception):
+class _GoneError(Exception):
     """The address will not deliver, however often it is asked."""
 
 
-class _Again(Exception):
+class _AgainError(Exception):
     """This attempt failed; the next may not. ``wait_s`` is what the server asked for."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
@@ -65,11 +65,11 @@ class _Again(Exception):
         self.wait_s = wait_s
 
 
-class _Restart(_Again):
+class _RestartError(_AgainError):
     """And what was fetched so far is of no use."""
 
 
-class _Unfit(_Again):
+class _UnfitError(_AgainError):
     """All of it came, and it is not what was wanted; asking once more is enough."""
 
 
@@ -94,7 +94,7 @@ def fetch(
         The file, or a reason for each address that failed.
 
     Raises:
-        Stopped: ``stop`` was set.
+        StoppedError: ``stop`` was set.
         OSError: the file cannot be written.
     """
     reasons: list[str] = []
@@ -106,19 +106,19 @@ def fetch(
             try:
                 _one_attempt(client, url, target, check, options, stop)
                 return Fetched(url, target.stat().st_size, sha256_file(target), tried)
-            except _Gone as error:
+            except _GoneError as error:
                 reasons.append(f"{url}: {error}")
                 break
-            except _Again as error:
-                if isinstance(error, _Restart):
+            except _AgainError as error:
+                if isinstance(error, _RestartError):
                     discard(target)
-                unfit += isinstance(error, _Unfit)
+                unfit += isinstance(error, _UnfitError)
                 if attempt + 1 == options.attempts or unfit == 2:
                     reasons.append(f"{url}: {error} ({attempt + 1} attempts)")
                     break
                 wait = error.wait_s if error.wait_s is not None else options.backoff_s * 2**attempt
                 if stop.wait(min(wait, LONGEST_WAIT_S)):
-                    raise Stopped from None
+                    raise StoppedError from None
     return reasons
 
 
@@ -142,7 +142,7 @@ def _one_attempt(
     try:
         with client.stream("GET", url, headers=headers, follow_redirects=True) as response:
             if _PLACEHOLDER in str(response.url):
-                raise _Gone("the photo was taken down")
+                raise _GoneError("the photo was taken down")
             start = _start(response, have if validator else 0)
             if start == 0:
                 discard(target)
@@ -150,16 +150,16 @@ def _one_attempt(
                     write_json(note, {"url": url, "validator": found})
             _receive(response, part, start, options, stop)
     except httpx.TimeoutException:
-        raise _Again(f"no answer for {options.timeout_s:g} s") from None
+        raise _AgainError(f"no answer for {options.timeout_s:g} s") from None
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise _Gone(f"not an address that can be fetched ({error})") from None
+        raise _GoneError(f"not an address that can be fetched ({error})") from None
     except httpx.TooManyRedirects:
-        raise _Gone("redirected in circles") from None
+        raise _GoneError("redirected in circles") from None
     except httpx.HTTPError as error:
-        raise _Again(str(error) or type(error).__name__) from None
+        raise _AgainError(str(error) or type(error).__name__) from None
     if (reason := check(part)) is not None:
         discard(target)
-        raise _Unfit(reason)
+        raise _UnfitError(reason)
     part.replace(target)
     note.unlink(missing_ok=True)
 
@@ -168,20 +168,20 @@ def _start(response: httpx.Response, have: int) -> int:
     """The offset at which this answer begins.
 
     Raises:
-        _Gone, _Again: it is no answer to what was asked.
+        _GoneError, _AgainError: it is no answer to what was asked.
     """
     status = response.status_code
     if status == 206:
         given = response.headers.get("content-range", "")
         if have and given.startswith(f"bytes {have}-"):
             return have
-        raise _Again(f"answered another range than was asked for ({given!r})")
+        raise _AgainError(f"answered another range than was asked for ({given!r})")
     if status == 416:  # there is no more of it than we have: it is not the same file
-        raise _Restart("the file is shorter than the part that is here")
-    if status in _GONE:
-        raise _Gone(f"HTTP {status}")
+        raise _RestartError("the file is shorter than the part that is here")
+    if status in _GONE_STATUS:
+        raise _GoneError(f"HTTP {status}")
     if status != 200:
-        raise _Again(f"HTTP {status}", _retry_after(response))
+        raise _AgainError(f"HTTP {status}", _retry_after(response))
     return 0
 
 
@@ -194,20 +194,20 @@ def _receive(
         start + int(length) if length.isdigit() and not response.headers.get("content-encoding") else None
     )
     if expected is not None and expected > LARGEST_FILE_BYTES:
-        raise _Gone(f"{expected:,} bytes: no photo is so large")
+        raise _GoneError(f"{expected:,} bytes: no photo is so large")
     size = start
     with part.open("ab" if start else "wb") as stream:
         for block in response.iter_bytes():  # as it comes: a buffer would be lost with the connection
             if stop.is_set():
-                raise Stopped
+                raise StoppedError
             stream.write(block)
             size += len(block)
             if size > LARGEST_FILE_BYTES:
-                raise _Gone(f"more than {LARGEST_FILE_BYTES:,} bytes: no photo is so large")
+                raise _GoneError(f"more than {LARGEST_FILE_BYTES:,} bytes: no photo is so large")
             if time.monotonic() - began > options.file_s:
-                raise _Again(f"not done after {options.file_s:g} s")
+                raise _AgainError(f"not done after {options.file_s:g} s")
     if expected is not None and size != expected:
-        raise _Again(f"{size:,} of {expected:,} bytes")
+        raise _AgainError(f"{size:,} of {expected:,} bytes")
 
 
 def discard(target: Path) -> None:

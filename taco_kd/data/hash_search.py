@@ -1,7 +1,7 @@
 """All pairs of binary hashes within a Hamming distance, without comparing all pairs.
 
-Multi-index hashing: when B bits are cut into m chunks, two hashes at most t = m*r + a bits apart agree up to r
-bits in one of the first a + 1 chunks, or up to r - 1 bits in one of the others. So it is enough to compare
+Multi-index hashing: when B bits are cut into m chunks, two hashes at most t = m*r + a bits apart agree up to
+r bits in one of the first a + 1 chunks, or up to r - 1 bits in one of the others. So it is enough to compare
 hashes whose chunks are that close, and these lie together in a sorted table.
 
 Source: Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", CVPR 2012.

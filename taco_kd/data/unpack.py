@@ -24,7 +24,7 @@ _KEPT_SUFFIXES = IMAGE_SUFFIXES | {".json"}
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What came out: ``unpacked`` files written, ``present`` already there, ``left_out`` of no use here."""
+    """What came out: ``unpacked`` files written, ``present`` there already, ``left_out`` of no use here."""
 
     out: Path
     unpacked: int
@@ -38,8 +38,8 @@ def unpack(archive: Path, out: Path, *, on_progress: Tick | None = None) -> Unpa
     Every name is checked before anything is written. A second run writes what is missing or damaged.
 
     Raises:
-        DataError: no zip, a damaged one, one without an annotation file, names that leave their folder, links,
-            passwords, or entries that would fill the disk.
+        DataError: no zip, a damaged one, one without an annotation file, names that leave their folder,
+            links, passwords, or entries that would fill the disk.
         UsageError: ``out`` cannot be written.
     """
     try:

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image, ImageOps
@@ -108,9 +109,7 @@ def _size_rows(counted: Statistics) -> list[tuple[str, int, int, float, float]]:
     """(range, boxes before, boxes after, and both as shares of the largest bin)."""
     before, after = counted.native_by_box.histogram, counted.resized_by_box.histogram
     most = max([*before, *after, 1])
-    labels = [f"{a}–{b}" for a, b in zip(SIDE_EDGES_PX, SIDE_EDGES_PX[1:], strict=False)] + [
-        f"≥ {SIDE_EDGES_PX[-1]}"
-    ]
+    labels = [f"{a}–{b}" for a, b in pairwise(SIDE_EDGES_PX)] + [f"≥ {SIDE_EDGES_PX[-1]}"]
     return [(label, b, a, b / most, a / most) for label, b, a in zip(labels, before, after, strict=True)]
 
 

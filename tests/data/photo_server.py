@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -13,7 +13,7 @@ class PhotoHost:
     """Files by path, and for each path what to do with its next requests (then all is well).
 
     Words: ``drop`` (half, then the connection is cut), ``stall`` (half, then silence), ``short`` (half,
-    without a length), ``html``, ``restart`` (the range is ignored), a status such as ``404``, ``500`` or ``429``.
+    without a length), ``html``, ``restart`` (the range is ignored), ``moved``, a status such as ``404``.
     """
 
     def __init__(self) -> None:
@@ -88,10 +88,8 @@ def photo_host() -> Iterator[PhotoHost]:
                 self.connection.close()
 
         def handle(self) -> None:
-            try:
+            with suppress(ConnectionError, ValueError):  # the client has gone, or we cut the connection
                 super().handle()
-            except (ConnectionError, ValueError):
-                pass  # the client has gone, or we cut the connection ourselves
 
         def log_message(self, *_: object) -> None:
             pass

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from photo_server import PhotoHost, photo_host
+from PIL import Image
 
 from taco_kd.data.download import Downloaded, download, read_manifest
 from taco_kd.data.fetch import FetchOptions
@@ -85,7 +85,16 @@ def test_everything_comes_and_a_second_run_asks_for_nothing(host: PhotoHost, tmp
 def test_a_host_that_does_everything_wrong_loses_nothing(host: PhotoHost, tmp_path: Path) -> None:
     file = album(host, tmp_path)
     for k, words in enumerate(
-        (["drop"], ["stall"], ["short"], ["500", "500"], ["429"], ["html"], ["drop", "drop"], ["drop", "restart"])
+        (
+            ["drop"],
+            ["stall"],
+            ["short"],
+            ["500", "500"],
+            ["429"],
+            ["html"],
+            ["drop", "drop"],
+            ["drop", "restart"],
+        )
     ):
         host.mischief[f"/o/{k}.jpg"] = list(words)
     host.always["/o/8.jpg"] = "404"  # an even one: the small picture is there
@@ -217,7 +226,17 @@ def test_addresses_that_are_none_fail_without_asking(host: PhotoHost, tmp_path: 
 def test_as_a_user_types_it(host: PhotoHost, tmp_path: Path) -> None:
     file = album(host, tmp_path, count=4)
     host.always["/o/1.jpg"] = "410"
-    command = [sys.executable, "-m", "taco_kd", "download", "taco", "--annotations", file, "--out", tmp_path / "t"]
+    command = [
+        sys.executable,
+        "-m",
+        "taco_kd",
+        "download",
+        "taco",
+        "--annotations",
+        file,
+        "--out",
+        tmp_path / "t",
+    ]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     assert first.returncode == 1
     assert "3 images fetched, 0 there already, 1 failed" in first.stdout
