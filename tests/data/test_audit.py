@@ -346,7 +346,7 @@ def audit_of(document: dict[str, Any], *, size_px: int) -> Any:
 @pytest.mark.parametrize(
     ("name", "inside"),
     [("a.jpg", True), ("a/../b.jpg", True), ("../a.jpg", False), ("a/../../b", False), ("/a", False),
-     ("C:\\a", False), ("a\\..\\..\\b", False), ("", False), (".", False), ("a\0b", False), ("~/a.jpg", True)],
+     ("C:\\a", False), ("a\\..\\..\\b", False), ("", False), (".", False), ("a\0b", False)],
 )  # fmt: skip
 def test_names_that_leave_their_folder_are_known(name: str, inside: bool) -> None:
     assert stays_inside(name) == inside
