@@ -46,6 +46,12 @@ class PrepareConfig(Settings):
     """perceptual hash that finds candidate duplicates"""
     hash_size: int = Field(8, ge=4, le=32)
     """side of the hash in bits: 8 makes 64 bits; with another size choose another hash_threshold"""
+    near: Literal["hash", "embeddings"] = "hash"
+    """embeddings: candidates by the vectors of a backbone too, besides those by hash"""
+    near_model: str = "rtdetr-nano"
+    """that backbone: a name in the model list, a run or transformers folder, a weights file"""
+    near_threshold: float = Field(0.97, gt=0, le=1)
+    """vectors with at least this cosine, once their common mean is off, are candidates"""
     quarantine: bool = False
     """keep images that are missing or cannot be used out of the dataset, listed with the reason, instead of
     stopping at the first"""

@@ -24,6 +24,16 @@ def prepare(
     ] = 4,
     hash: Annotated[str, typer.Option("--hash", help="Perceptual hash: phash, dhash or whash.")] = "phash",
     hash_size: Annotated[int, typer.Option(help="Side of the hash in bits; 8 makes 64 bits.")] = 8,
+    near: Annotated[
+        str,
+        typer.Option(help="embeddings: candidate duplicates by the vectors of a backbone too, besides hash."),
+    ] = "hash",
+    near_model: Annotated[
+        str, typer.Option(help="That backbone: a listed model, a run or transformers folder, a weights file.")
+    ] = "rtdetr-nano",
+    near_threshold: Annotated[
+        float, typer.Option(help="Vectors with at least this cosine are candidates.")
+    ] = 0.97,
     quarantine: Annotated[
         bool,
         typer.Option("--quarantine", help="Keep unusable images out, each listed, instead of stopping."),
@@ -73,6 +83,9 @@ def prepare(
             "hash_threshold": hash_threshold,
             "hash": hash,
             "hash_size": hash_size,
+            "near": near,
+            "near_model": near_model,
+            "near_threshold": near_threshold,
             "quarantine": quarantine,
             "check_labels": check_labels,
             "train_ratio": train_ratio,
@@ -85,8 +98,13 @@ def prepare(
     )
     if source == "auto" and root is images is annotations is None:
         notice(f"No dataset given: using {scenes} built-in synthetic scenes (seed {seed}).")
+    embed = None
+    if config.near == "embeddings":
+        from taco_kd.models.embeddings import Embedder
+
+        embed = Embedder(near_model)
     with task("prepare") as tick:
-        data = stage(config, out, overwrite=overwrite, on_progress=tick)
+        data = stage(config, out, overwrite=overwrite, on_progress=tick, embed=embed)
     if not data.duplicates_page.is_file():
         duplicates_page(data)
     record = data.record()

@@ -21,6 +21,7 @@ def settings_hash(config: PrepareConfig) -> str:
     Paths are not among them, since what they point at is in the input hash; nor is the number of workers.
     """
     names = {"source", "size", "hash_threshold", "train_ratio", "seed"}
+    names |= {"near", "near_model", "near_threshold"} if config.near == "embeddings" else set()
     names |= {"hash", "hash_size", "quarantine", "check_labels"}
     names |= {"scenes"} if config.source == "synthetic" else {"clip_boxes"}
     return sha256_json({"format": FORMAT, **config.model_dump(mode="json", include=names)})

@@ -16,6 +16,7 @@ from taco_kd.data.hashes import check_hash
 from taco_kd.data.identity import FORMAT, content_hash, file_hash, input_hash, settings_hash
 from taco_kd.data.images import ImageJob, ImageResult, Unusable, process_image, process_or_say_why
 from taco_kd.data.leakage import leakage
+from taco_kd.data.near import Embed, near_pairs
 from taco_kd.data.output import coco_split, duplicates_json, output_name, software, split_counts
 from taco_kd.data.parallel import ordered_map
 from taco_kd.data.records import Finding, ImageRecord, RawDataset
@@ -23,7 +24,7 @@ from taco_kd.data.review import write_review
 from taco_kd.data.sources import read_source, resolve
 from taco_kd.data.split import split_ids
 from taco_kd.data.staging import folder_that_becomes
-from taco_kd.errors import DataError
+from taco_kd.errors import DataError, UsageError
 from taco_kd.files import write_json
 from taco_kd.progress import Tick
 from taco_kd.runs import SPLITS, DataDir, Split, claim
@@ -32,12 +33,20 @@ RECORD_NAME = "dataset.json"
 
 
 def prepare(
-    config: PrepareConfig, out: Path, *, overwrite: bool = False, on_progress: Tick | None = None
+    config: PrepareConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    on_progress: Tick | None = None,
+    embed: Embed | None = None,
 ) -> DataDir:
     """Make the dataset that ``config`` describes in ``out``, or return the one that is there already.
 
     Everything is written beside ``out`` and renamed at the end: a run that fails or is interrupted leaves
     ``out`` as it was, also with ``overwrite``. The number of workers does not change a byte.
+
+    Args:
+        embed: gives the vectors of image files; needed where ``config.near`` is ``embeddings``.
 
     Raises:
         UsageError: settings that contradict each other, or an ``out`` that holds something else.
@@ -45,6 +54,8 @@ def prepare(
     """
     config = config.model_copy(update={"source": resolve(config)})
     check_hash(config.hash, config.hash_size)
+    if config.near == "embeddings" and embed is None:
+        raise UsageError("near = 'embeddings': give prepare a function that embeds images (embed)")
     ours = (out / RECORD_NAME).is_file()
     if ours and not overwrite and _is_up_to_date(DataDir(out), config):
         return DataDir(out)
@@ -53,7 +64,7 @@ def prepare(
     with folder_that_becomes(out) as partial:
         scratch = partial / "raw"
         raw = read_source(config, scratch, on_progress)
-        _build(config, raw, DataDir(partial), on_progress)
+        _build(config, raw, DataDir(partial), on_progress, embed)
         shutil.rmtree(scratch, ignore_errors=True)
     return DataDir.open(out)
 
@@ -81,13 +92,19 @@ def _is_up_to_date(data: DataDir, config: PrepareConfig) -> bool:
     return bool(record.get("input_hash") == input_hash(raw, hashes))
 
 
-def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: Tick | None) -> None:
+def _build(
+    config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: Tick | None, embed: Embed | None
+) -> None:
     """Fill ``data`` from ``raw``; the record comes last."""
     images = {image.id: image for image in raw.images}
     results, quarantined = _process_images(images, data, config, on_progress)
     images = {i: image for i, image in images.items() if i in results}
     prints = [_fingerprint(image, results[i]) for i, image in images.items()]
-    duplicates = find_duplicates(prints, hash_threshold=config.hash_threshold)
+    near = []
+    if embed is not None and config.near == "embeddings":
+        vectors = embed([data.path / "images" / output_name(i) for i in images], on_progress)
+        near = near_pairs(list(images), vectors, threshold=config.near_threshold)
+    duplicates = find_duplicates(prints, hash_threshold=config.hash_threshold, near=near)
     write_review(data, data.path / "images", duplicates, images)
     kept = [i for i in images if i not in duplicates.removed_ids]
     parts = split_ids(kept, train_ratio=config.train_ratio, seed=config.seed)
