@@ -1,4 +1,4 @@
-"""From an image file to a square JPEG: decode, turn upright, stretch, and take fingerprints on the way."""
+"""From an image file to a square JPEG: decode, turn upright, resize, and take fingerprints on the way."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from taco_kd.data.geometry import Mode, Placement
 from taco_kd.errors import DataError
 
 JPEG_QUALITY = 95
@@ -42,6 +43,7 @@ class ImageJob:
     height: int
     size: int
     target: Path
+    mode: Mode = "stretch"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class ImageResult:
         phash: [64] bits of the perceptual hash of the upright image.
         thumbnail: [32, 32, 3] uint8 RGB of the upright image, stretched.
         turned: the EXIF orientation was applied.
+        unconfirmed: the EXIF orientation that was applied although the annotation's size cannot confirm it:
+            half turns, mirrors, and quarter turns of squares; else None.
         stored_size: width and height of the upright pixels where these are not those of the annotations.
         output_sha256: of the bytes of the target file.
     """
@@ -61,6 +65,7 @@ class ImageResult:
     phash: NDArray[np.bool_]
     thumbnail: NDArray[np.uint8]
     turned: bool
+    unconfirmed: int | None
     stored_size: tuple[int, int] | None
     output_sha256: str
 
@@ -75,8 +80,8 @@ def process_image(job: ImageJob) -> ImageResult:
         content = job.source.read_bytes()
     except OSError as error:
         raise DataError(f"{job.source}: cannot be read ({error.strerror})") from None
-    upright, turned, stored_size = _decode(content, job)
-    square = upright.resize((job.size, job.size), Image.Resampling.BICUBIC)
+    upright, orientation, stored_size = _decode(content, job)
+    square = Placement.of(job.width, job.height, size=job.size, mode=job.mode).render(upright)
     encoded = io.BytesIO()
     square.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     job.target.write_bytes(encoded.getbuffer())
@@ -85,7 +90,8 @@ def process_image(job: ImageJob) -> ImageResult:
         sha256=hashlib.sha256(content).hexdigest(),
         phash=imagehash.phash(upright).hash.ravel(),
         thumbnail=np.asarray(thumbnail),
-        turned=turned,
+        turned=orientation != 1,
+        unconfirmed=None if confirms((job.width, job.height), orientation) else orientation,
         stored_size=stored_size,
         output_sha256=hashlib.sha256(encoded.getbuffer()).hexdigest(),
     )
@@ -113,8 +119,14 @@ def orientation_to_apply(stored: tuple[int, int], orientation: int, expected: tu
     return None
 
 
-def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int, int] | None]:
-    """The upright RGB image (perhaps decoded at a smaller scale), whether it was turned, its odd size."""
+def confirms(expected: tuple[int, int], orientation: int) -> bool:
+    """Whether an annotation's size says that ``orientation`` was right to apply: only where it swaps the
+    sides of an image that is no square. 1, no turn, needs no confirmation."""
+    return orientation == 1 or (orientation in _QUARTER_TURNS and expected[0] != expected[1])
+
+
+def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, int, tuple[int, int] | None]:
+    """The upright RGB image (perhaps decoded at a smaller scale), the orientation applied, its odd size."""
     expected = (job.width, job.height)
     try:
         with warnings.catch_warnings():
@@ -145,7 +157,7 @@ def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int
         )
     upright_size = stored[::-1] if apply in _QUARTER_TURNS else stored
     upright = pixels.transpose(_TURNS[apply]) if apply != 1 else pixels
-    return upright, apply != 1, None if upright_size == expected else upright_size
+    return upright, apply, None if upright_size == expected else upright_size
 
 
 def _orientation(image: Image.Image) -> int:
