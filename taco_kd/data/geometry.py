@@ -17,8 +17,8 @@ LETTERBOX_GREY = 114
 
 @dataclass(frozen=True)
 class Placement:
-    """A ``width`` x ``height`` photo resized to ``content_width`` x ``content_height`` pixels, whose upper left
-    corner lies at (``left``, ``top``) of a ``size`` x ``size`` image."""
+    """A ``width`` x ``height`` photo resized to ``content_width`` x ``content_height`` pixels, whose upper
+    left corner lies at (``left``, ``top``) of a ``size`` x ``size`` image."""
 
     width: int
     height: int
@@ -76,4 +76,3 @@ class Placement:
         x, y, w, h = bbox_xywh
         x_scale, y_scale = self.scales
         return ((x - self.left) / x_scale, (y - self.top) / y_scale, w / x_scale, h / y_scale)
-

@@ -5,20 +5,31 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 
 from taco_kd.config import PrepareConfig
+from taco_kd.data.card import dataset_card
+from taco_kd.data.contact_sheet import write_contact_sheet
 from taco_kd.data.dedup import Duplicates, Fingerprint, find_duplicates
 from taco_kd.data.identity import FORMAT, content_hash, input_hash, settings_hash
 from taco_kd.data.images import ImageJob, ImageResult, process_image
-from taco_kd.data.output import coco_split, duplicates_json, output_name, software, split_counts
+from taco_kd.data.named_ids import named_ids
+from taco_kd.data.output import (
+    coco_split,
+    duplicates_json,
+    output_name,
+    software,
+    split_counts,
+    vanished,
+)
 from taco_kd.data.parallel import ordered_map
+from taco_kd.data.parts import check_split, choose_parts, fixed_val_ids
+from taco_kd.data.preference import preferring
 from taco_kd.data.records import Finding, ImageRecord, RawDataset
 from taco_kd.data.sources import read_source, resolve
-from taco_kd.data.split import split_ids
-from taco_kd.data.staging import folder_that_becomes
-from taco_kd.files import sha256_file, write_json
+from taco_kd.data.staging import folder_that_becomes, recover
+from taco_kd.data.yolo_output import write_labels, write_yaml
+from taco_kd.files import sha256_file, write_json, write_text
 from taco_kd.progress import Tick
 from taco_kd.runs import SPLITS, DataDir, Split, claim
 
@@ -37,7 +48,9 @@ def prepare(
         UsageError: settings that contradict each other, or an ``out`` that holds something else.
         DataError: the raw data cannot be used; the line says where and why.
     """
-    config = config.model_copy(update={"source": resolve(config)})
+    check_split(config)
+    config = config.model_copy(update={"source": resolve(config)[0]})
+    recover(out)
     ours = (out / RECORD_NAME).is_file()
     if ours and not overwrite and _is_up_to_date(DataDir(out), config):
         return DataDir(out)
@@ -77,25 +90,31 @@ def _is_up_to_date(data: DataDir, config: PrepareConfig) -> bool:
 def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: Tick | None) -> None:
     """Fill ``data`` from ``raw``; the record comes last."""
     images = {image.id: image for image in raw.images}
+    named = named_ids(config.ids, raw.images) if config.ids is not None else frozenset[int]()
+    val_ids = fixed_val_ids(config, raw.images, named)
     results = _process_images(images, data, config, on_progress)
-    duplicates = find_duplicates(
-        [_fingerprint(image, results[image.id]) for image in raw.images], hash_threshold=config.hash_threshold
-    )
-    kept = [i for i in images if i not in duplicates.removed_ids]
-    parts = split_ids(kept, train_ratio=config.train_ratio, seed=config.seed)
-    _sort_images(data, parts, duplicates)
+    prints = [_fingerprint(image, results[image.id]) for image in raw.images]
+    duplicates = preferring(find_duplicates(prints, hash_threshold=config.hash_threshold), val_ids)
+    kept = {i: image for i, image in images.items() if i not in duplicates.removed_ids}
+    parts = choose_parts(config, kept, [p for p in prints if p.image_id in kept], val_ids)
+    _sort_images(data, parts.ids, duplicates)
+    findings = [*raw.findings, *parts.findings, *_seen(images, results)]
+    findings += [finding for image in kept.values() for finding in vanished(image, config)]
+    cocos = {
+        split: coco_split([images[i] for i in parts.ids[split]], raw, config, parts.group_of)
+        for split in SPLITS
+    }
+    for split in SPLITS:
+        write_json(data.annotations_file(split), cocos[split], indent=None)
+        write_labels(data, split, cocos[split])
+    found = duplicates_json(duplicates, images, hash_threshold=config.hash_threshold)
+    write_json(data.duplicates_file, found)
     counts: dict[str, object] = {
         "images_read": len(images),
         "duplicates_removed": len(duplicates.removed_ids),
         "exif_turned": sum(result.turned for result in results.values()),
+        **{split: split_counts(cocos[split]) for split in SPLITS},
     }
-    for split in SPLITS:
-        records = [images[i] for i in parts[split]]
-        coco = coco_split(records, raw.categories, size=config.size, description=raw.description)
-        write_json(data.annotations_file(split), coco, indent=None)
-        counts[split] = split_counts(records, raw.categories)
-    found = duplicates_json(duplicates, images, hash_threshold=config.hash_threshold)
-    write_json(data.duplicates_file, found)
     record = {
         "format": FORMAT,
         "class_names": [category.name for category in raw.categories],
@@ -103,12 +122,15 @@ def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: T
         "config": config.model_dump(mode="json"),
         "settings_hash": settings_hash(config),
         "input_hash": input_hash(raw, [results[i].sha256 for i in images]),
-        "content_hash": content_hash(data, parts, {i: r.output_sha256 for i, r in results.items()}),
+        "content_hash": content_hash(data, parts.ids, {i: r.output_sha256 for i, r in results.items()}),
         "counts": counts,
-        "findings": [asdict(finding) for finding in (*raw.findings, *_rescaled(images, results))],
+        "class_map_table": [asdict(row) for row in raw.merged],
+        "findings": [asdict(finding) for finding in findings],
         "environment": software(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    write_yaml(data, [category.name for category in raw.categories])
+    write_contact_sheet(data, cocos, seed=config.seed)
+    write_text(data.card_file, dataset_card(record, cocos))
     write_json(data.record_file, record)
 
 
@@ -119,7 +141,9 @@ def _process_images(
     folder = data.path / "images"
     folder.mkdir()
     jobs = [
-        ImageJob(image.path, image.width, image.height, config.size, folder / output_name(image.id))
+        ImageJob(
+            image.path, image.width, image.height, config.size, folder / output_name(image.id), config.mode
+        )
         for image in images.values()
     ]
     results = ordered_map(
@@ -151,8 +175,15 @@ def _fingerprint(image: ImageRecord, result: ImageResult) -> Fingerprint:
     )
 
 
-def _rescaled(images: Mapping[int, ImageRecord], results: Mapping[int, ImageResult]) -> Iterator[Finding]:
+def _seen(images: Mapping[int, ImageRecord], results: Mapping[int, ImageResult]) -> Iterator[Finding]:
     for image_id, image in images.items():
-        if (size := results[image_id].stored_size) is not None:
+        result = results[image_id]
+        if (size := result.stored_size) is not None:
             sizes = f"{size[0]}x{size[1]} pixels for {image.width}x{image.height} in the annotation file"
             yield Finding("other_scale", f"{image.file_name}: {sizes}; boxes follow the scale")
+        if result.unconfirmed is not None:
+            kind = "square" if image.width == image.height else "half turn or mirror"
+            line = (
+                f"{image.file_name}: turned by EXIF orientation {result.unconfirmed}, a {kind} that its size "
+            )
+            yield Finding("unconfirmed_turn", f"{line}in the annotation file can neither confirm nor deny")

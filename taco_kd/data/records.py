@@ -95,12 +95,22 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class MergedClass:
+    """A class of the source, the class that its boxes went to (None: they were dropped), and how many."""
+
+    source: str
+    target: str | None
+    boxes: int
+
+
+@dataclass(frozen=True)
 class RawDataset:
     """What a source delivers: images sorted by id, categories in the order of the file.
 
     Attributes:
         annotations_file: the file that describes the dataset.
         more_files: others that were read, in a fixed order: label files, lists, a second COCO file.
+        merged: how a class map merged classes, a row for each class of the source; empty without one.
         licences: COCO's table of licences: a dictionary with ``id``, ``name`` and ``url`` for each.
     """
 
@@ -111,3 +121,4 @@ class RawDataset:
     findings: tuple[Finding, ...] = ()
     more_files: tuple[Path, ...] = ()
     licences: tuple[Mapping[str, object], ...] = ()
+    merged: tuple[MergedClass, ...] = ()

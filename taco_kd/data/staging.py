@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,10 +17,8 @@ from pathlib import Path
 
 from taco_kd.errors import UsageError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows cannot lock a folder: leftovers stay there
-    fcntl = None  # type: ignore[assignment]
 
 _MARK, _NEW, _OLD = ".partial-", "new", "old"
 
@@ -95,7 +94,7 @@ def _lock(folder: Path) -> int | None:
     Raises:
         OSError: another process holds it, or the folder is gone.
     """
-    if fcntl is None:
+    if sys.platform == "win32":  # cannot lock a folder: leftovers stay there
         return None
     descriptor = os.open(folder, os.O_RDONLY)
     try:
