@@ -77,7 +77,7 @@ def choose_parts(
         together: list[Group] = [[i] for i in sorted(images)]
     else:
         together, findings = _groups(config.group_by, config.hash_threshold, images, prints)
-    if len(together) < 2:
+    if len(together) < 2 and config.group_by is not None:
         raise DataError(f"--group-by {config.group_by} puts all {len(images)} images together; use another")
     ids = _drawn(config, together, images)
     if empty := [split for split, part in ids.items() if not part]:

@@ -73,7 +73,12 @@ def test_pixels_and_boxes_agree(mode: Mode, photo: tuple[int, int]) -> None:
 
 def test_letterbox_by_hand() -> None:
     placement = Placement.of(1000, 500, size=640, mode="letterbox")
-    assert (placement.left, placement.top, placement.content_width, placement.content_height) == (0, 160, 640, 320)
+    assert (placement.left, placement.top, placement.content_width, placement.content_height) == (
+        0,
+        160,
+        640,
+        320,
+    )
     assert placement.place(box(100, 100, 50, 25)).bbox_xywh == pytest.approx((64, 224, 32, 16))
 
 

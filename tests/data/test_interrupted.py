@@ -29,7 +29,8 @@ raw, out, limit, overwrite = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[
 count, exchanges = 0, []
 def hook(event, args):
     global count
-    if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir") and str(out.parent) in str(args[0]):
+    watched = event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir")
+    if watched and str(out.parent) in str(args[0]):
         count += 1
         if event == "os.rename" and str(out) in map(str, args[:2]):
             exchanges.append(count)

@@ -37,9 +37,7 @@ def test_empty_part_is_refused(count: int, ratio: float) -> None:
 
 
 groups = st.lists(st.integers(1, 6), min_size=2, max_size=30).map(
-    lambda sizes: [
-        list(range(sum(sizes[:k]), sum(sizes[: k + 1]))) for k in range(len(sizes))
-    ]
+    lambda sizes: [list(range(sum(sizes[:k]), sum(sizes[: k + 1]))) for k in range(len(sizes))]
 )
 shares = st.sampled_from([(0.15, 0.85), (0.5, 0.5), (0.2, 0.2, 0.2, 0.2, 0.2)])
 

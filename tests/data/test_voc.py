@@ -77,7 +77,10 @@ GOOD = (60, 40, [("cup", (1, 1, 10, 20))])
         ("<html></html>", "its root is <html>"),
         ("<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>", "declares a document type"),
         (xml("p_0.png", 60, 40, [("", (1, 1, 5, 5))]), "object 1 has no name"),
-        (xml("p_0.png", 60, 40, [("cup", (1, 1, 99, 5))]), "object 'cup': box .* leaves the 60x40 image by 39 px"),
+        (
+            xml("p_0.png", 60, 40, [("cup", (1, 1, 99, 5))]),
+            "object 'cup': box .* leaves the 60x40 image by 39 px",
+        ),
         (xml("p_0.png", 60, 40, [("cup", (9, 1, 5, 5))]), "has no area in the image"),
         (xml("p_0.png", 60, 40, [("cup", ("x", 1, 5, 5))]), "xmin = 'x' is no number"),
         (xml("p_0.png", 60, 40, [("cup", ("nan", 1, 5, 5))]), "xmin = 'nan' is no number"),
