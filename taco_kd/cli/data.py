@@ -135,9 +135,15 @@ def _print_merged(rows: Sequence[Mapping[str, Any]]) -> None:
             [
                 target,
                 str(sum(row["boxes"] for row in group)),
-                ", ".join(f"{r['source']} {r['boxes']}" for r in group),
+                _sources(group),
             ]
             for target, group in of_target.items()
         ],
         title="Class map",
     )
+
+
+def _sources(rows: Sequence[Mapping[str, Any]]) -> str:
+    shown = [f"{row['source']} {row['boxes']}" for row in rows if row["boxes"]]
+    empty = len(rows) - len(shown)
+    return ", ".join([*shown, *([f"{empty} without boxes"] if empty else [])])

@@ -41,7 +41,8 @@ def random_folds(ids: Collection[int], *, folds: int, seed: int) -> list[list[in
 
 
 def grouped_parts(groups: Sequence[Group], *, shares: Sequence[float], seed: int) -> list[list[int]]:
-    """Whole groups in random order, each into the first part that still has room for it.
+    """Whole groups in random order, each into the first part that still has room for it; where all shares are
+    equal (folds), the largest groups first, each into the part with most room, which makes parts more even.
 
     Args:
         shares: of the images for each part; they sum to 1.
@@ -49,15 +50,18 @@ def grouped_parts(groups: Sequence[Group], *, shares: Sequence[float], seed: int
     total = sum(map(len, groups))
     room = [share * total for share in shares]
     parts: list[list[int]] = [[] for _ in shares]
-    left = []
-    for group in _in_random_order(groups, Generator(PCG64(seed))):
+    left: list[Group] = []
+    waiting = _in_random_order(groups, Generator(PCG64(seed)))
+    if len(set(shares)) == 1:
+        left, waiting = sorted(waiting, key=len, reverse=True), []
+    for group in waiting:
         part = next((k for k, free in enumerate(room) if round(free) >= len(group)), None)
         if part is None:
             left.append(group)
             continue
         parts[part] += group
         room[part] -= len(group)
-    for group in left:  # larger than any room that was left: where most is
+    for group in left:
         part = int(np.argmax(room))
         parts[part] += group
         room[part] -= len(group)

@@ -74,11 +74,11 @@ def read_voc(root: Path, *, clip_boxes: bool = False) -> RawDataset:
 
 
 def xml_files(root: Path) -> list[Path]:
-    """The XML files of a dataset, sorted: those in ``Annotations``, else those that lie beside an image."""
+    """The XML files of a dataset, sorted: those in ``Annotations``, else those that lie beside images."""
     if (root / ANNOTATIONS).is_dir():
         return sorted((root / ANNOTATIONS).glob("*.xml"))
-    images = {image.with_suffix("") for image in images_below(root)}
-    return sorted(file for file in root.rglob("*.xml") if file.with_suffix("") in images)
+    folders = {image.parent for image in images_below(root)}
+    return sorted(file for file in root.rglob("*.xml") if file.parent in folders)
 
 
 def _parts(root: Path) -> dict[str, Part]:

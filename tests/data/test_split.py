@@ -97,6 +97,14 @@ def test_stratification_of_images_that_show_several_classes() -> None:
     assert counts == [40, 20, 2]
 
 
+def test_folds_of_groups_are_even() -> None:
+    sizes = [25, 11, 17, 14, 9, 17, 18, 9]
+    starts = [sum(sizes[:k]) for k in range(len(sizes))]
+    groups = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
+    parts = grouped_parts(groups, shares=[0.2] * 5, seed=0)
+    assert sorted(map(len, parts)) == [18, 25, 25, 26, 26]
+
+
 def test_a_group_larger_than_every_part_goes_where_most_room_is() -> None:
     parts = grouped_parts([list(range(90)), [90], [91], [92]], shares=(0.15, 0.85), seed=0)
     assert parts == [[90, 91, 92], list(range(90))]

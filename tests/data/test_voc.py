@@ -97,9 +97,10 @@ def test_malformed_file_is_named(tmp_path: Path, text: str, expected: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_image_that_is_missing_is_named(tmp_path: Path) -> None:
-    write(tmp_path, [GOOD, GOOD])
-    (tmp_path / "JPEGImages/p_1.png").unlink()
+@pytest.mark.parametrize("flat", [False, True])
+def test_image_that_is_missing_is_named(tmp_path: Path, flat: bool) -> None:
+    write(tmp_path, [GOOD, GOOD], flat=flat)
+    next(tmp_path.rglob("p_1.png")).unlink()
     with pytest.raises(DataError, match=r"p_1\.xml: its image 'p_1.png' is not in"):
         read_voc(tmp_path)
 
