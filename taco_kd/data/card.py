@@ -28,7 +28,7 @@ def dataset_card(record: Mapping[str, Any], cocos: Mapping[Split, Mapping[str, A
         ),
         "## How it was made",
         _made(record),
-        _table(("setting", "value"), [(f"`{k}`", f"`{config[k]}`") for k in _SETTINGS if k in config]),
+        _table(("setting", "value"), [(f"`{key}`", f"`{value}`") for key, value in _settings(config)]),
         "## Classes",
         _table(("class", *SPLITS), _class_rows(counts)),
         *_merged(record.get("class_map_table") or []),
@@ -62,6 +62,17 @@ def _made(record: Mapping[str, Any]) -> str:
         f"upright by their EXIF orientation; all were {shape} {config['size']}x{config['size']} pixels. "
         + _split_line(config)
     )
+
+
+def _settings(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Those that decided something: switches that are off say nothing, nor does the ratio of another split."""
+    silent = {"train_ratio"} if config["ids"] or config["keep_split"] or config["kfold"] else set()
+    silent |= set() if config["kfold"] else {"fold"}
+    return [
+        (key, config[key])
+        for key in _SETTINGS
+        if key in config and key not in silent and config[key] is not None and config[key] is not False
+    ]
 
 
 def _split_line(config: Mapping[str, Any]) -> str:

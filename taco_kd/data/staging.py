@@ -68,6 +68,8 @@ def recover(out: Path) -> None:
         if lock is None:
             continue
         try:
+            if {path.name for path in workshop.iterdir()} - {_NEW, _OLD}:
+                continue  # a folder of somebody else's with such a name
             if (workshop / _OLD).is_dir() and not out.exists():  # killed between the two renames
                 (workshop / _OLD).rename(out)
             shutil.rmtree(workshop, ignore_errors=True)

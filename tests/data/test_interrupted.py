@@ -117,3 +117,7 @@ def test_neighbours_with_similar_names_are_left_alone(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
     recover(tmp_path / "data[1]")
     assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".data.partial-mine").mkdir()
+    (tmp_path / ".data.partial-mine/thesis.txt").write_text("x")
+    recover(tmp_path / "data")
+    assert (tmp_path / ".data.partial-mine/thesis.txt").is_file()
