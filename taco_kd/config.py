@@ -30,10 +30,10 @@ class Settings(BaseModel):
 class PrepareConfig(Settings):
     """How raw images become a dataset."""
 
-    source: Literal["auto", "synthetic", "coco", "taco"] = "auto"
+    source: Literal["auto", "synthetic", "coco", "taco", "yolo", "voc"] = "auto"
     """where the images come from; auto recognises what the other options point at"""
     root: Path | None = None
-    """folder in TACO's layout: annotations.json and batch_*/"""
+    """folder of a dataset in TACO's, YOLO's, Pascal VOC's or COCO's layout"""
     images: Path | None = None
     """folder of images of a COCO dataset"""
     annotations: Path | None = None
@@ -67,6 +67,24 @@ class PrepareConfig(Settings):
     """processes for decoding and drawing; 0 means one per core"""
     clip_boxes: bool = False
     """clip boxes that leave their image (with a line for each) instead of refusing the file"""
+    mode: Literal["stretch", "letterbox"] = "stretch"
+    """resize to the square by stretching (the paper), or keep proportions and pad with grey"""
+    truncate_boxes: bool = False
+    """cut boxes to whole pixels of the output images, as the authors of RT-CO-DETR did"""
+    class_map: str | None = None
+    """coarser classes: taco-1, taco-10, taco-28, supercategories, or a CSV file (from,to)"""
+    keep_split: bool = False
+    """keep the train and val parts of the source instead of splitting anew"""
+    ids: str | None = None
+    """images of val: taco-paper-225, or a text file with an image id or file name a line"""
+    stratify: bool = False
+    """give both parts the same share of each class, as nearly as can be (iterative stratification)"""
+    group_by: Literal["duplicates", "batch", "time", "scene"] | None = None
+    """images that stay on one side of the split: look-alikes, folders, shots in a row, scenes"""
+    kfold: int | None = Field(None, ge=2, le=100)
+    """cut into this many parts, of which one is val, instead of by train_ratio"""
+    fold: int = Field(0, ge=0)
+    """which of the kfold parts is val, from 0"""
 
 
 class LoadConfig(Settings):

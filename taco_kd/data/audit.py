@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taco_kd.data.audit_document import Inspected, inspect_document
+from taco_kd.config import PrepareConfig
+from taco_kd.data.audit_document import Inspected, inspect_document, raw_document
 from taco_kd.data.audit_kinds import KINDS, SEVERITIES, Found
 from taco_kd.data.audit_pixels import Seen, inspect_images, without_record
 from taco_kd.data.audit_statistics import Statistics, small_after_resize, statistics
 from taco_kd.data.coco_schema import REQUIRED_KEYS
 from taco_kd.data.leakage import Leakage, leakage
+from taco_kd.data.recognise import recognise
+from taco_kd.data.records import RawDataset
+from taco_kd.data.sources import read_source
 from taco_kd.errors import DataError
 from taco_kd.files import read_json
 from taco_kd.progress import Tick
@@ -25,11 +29,29 @@ AUDIT_FORMAT = 1
 
 @dataclass(frozen=True)
 class Source:
-    """One annotation file and its folder of images; ``images`` None: there are none to look at."""
+    """One annotation file and its folder of images; ``images`` None: there are none to look at.
+
+    Attributes:
+        raw: a dataset of another format than COCO, as its reader delivers it, boxes clipped.
+    """
 
     name: str
     annotations: Path
     images: Path | None
+    raw: RawDataset | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The COCO dictionary to look at."""
+        return read_document(self.annotations) if self.raw is None else raw_document(self.raw)
+
+    def said(self) -> list[Found]:
+        """What the reader found and put right."""
+        kinds = {"clipped_box": "box_out_of_bounds", "dropped_box": "degenerate_box"}
+        findings = () if self.raw is None else self.raw.findings
+        return [
+            Found(kinds.get(f.kind, "said_by_reader"), f.line, f.image, f.annotation_id, "by the reader")
+            for f in findings
+        ]
 
 
 @dataclass(frozen=True)
@@ -83,7 +105,7 @@ class Audit:
 
 
 def sources_of(path: Path, images: Path | None = None) -> list[Source]:
-    """What there is to look at in ``path``: a prepared dataset, a folder in TACO's layout, or a COCO file.
+    """What there is to look at in ``path``: a prepared dataset, a folder of a known layout, or a COCO file.
 
     Raises:
         DataError: it is none of these.
@@ -97,10 +119,15 @@ def sources_of(path: Path, images: Path | None = None) -> list[Source]:
         return [Source(path.resolve().name, path / "annotations.json", images or path)]
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    raise DataError(
-        f"{path}: neither a prepared dataset (dataset.json) nor a COCO or TACO folder (annotations.json); "
-        "name the COCO file itself, with --images FOLDER"
-    )
+    try:
+        name, _ = recognise(path)
+    except DataError:
+        raise DataError(
+            f"{path}: neither a prepared dataset (dataset.json) nor a folder in TACO's, COCO's, YOLO's or "
+            "VOC's layout; or name a COCO file itself, with --images FOLDER"
+        ) from None
+    raw = read_source(PrepareConfig(source=name, root=path, clip_boxes=True), path, None)
+    return [Source(f"{path.resolve().name} ({name})", raw.annotations_file, path, raw)]
 
 
 def audit(
@@ -134,8 +161,8 @@ def audit(
 def _audit_part(
     source: Source, size_px: int, hash_threshold: int, workers: int, on_progress: Tick | None
 ) -> PartAudit:
-    inspected = inspect_document(read_document(source.annotations))
-    found = list(inspected.found)
+    inspected = inspect_document(source.document())
+    found = [*source.said(), *inspected.found]
     seen = None
     if source.images is not None:
         seen = inspect_images(

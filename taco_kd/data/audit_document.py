@@ -216,7 +216,12 @@ def _short(value: object) -> str:
 
 def raw_findings(raw: RawDataset) -> list[Finding]:
     """What is left to say about a dataset whose reader has checked and clipped it already."""
-    document = {
+    return [found.finding() for found in inspect_document(raw_document(raw)).found]
+
+
+def raw_document(raw: RawDataset) -> Json:
+    """A dataset of any format as a COCO dictionary."""
+    return {
         "images": [
             {"id": i.id, "file_name": i.file_name, "width": i.width, "height": i.height} for i in raw.images
         ],
@@ -234,4 +239,3 @@ def raw_findings(raw: RawDataset) -> list[Finding]:
             for a in image.annotations
         ],
     }
-    return [found.finding() for found in inspect_document(document).found]

@@ -14,6 +14,7 @@ from taco_kd.data.audit import Audit, PartAudit
 from taco_kd.data.label_turns import turned
 from taco_kd.data.records import Annotation
 from taco_kd.data.staging import folder_that_becomes
+from taco_kd.data.yolo_output import write_labels, write_yaml
 from taco_kd.errors import DataError, UsageError
 from taco_kd.files import sha256_file, sha256_json, write_json
 from taco_kd.runs import DataDir, check_claim, split_named
@@ -136,6 +137,8 @@ def _write_dataset(
                 "images": {file_name: sha256_file(source) for file_name, source in images.items()},
             }
             record["counts"][split] = _counts(document)
+            write_labels(new, split, document)
+        write_yaml(new, record["class_names"])
         if old.duplicates_file.is_file():
             shutil.copy2(old.duplicates_file, new.duplicates_file)
         record |= {"content_hash": sha256_json(hashes), "settings_hash": "", "fixed_from": old.content_hash}

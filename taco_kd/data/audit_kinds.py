@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "image_listed_twice": Kind("warning", "file listed under two image ids", "none: merge by hand"),
     "duplicate_image": Kind("warning", "image shown twice", "none here: taco-kd prepare keeps the best one"),
     "image_without_record": Kind("warning", "image file that no record names", "none"),
+    "said_by_reader": Kind("note", "what the reader of the format had to say", "as it says"),
     "unusable_mask": Kind("note", "polygon that cannot be used", "the polygon is dropped, the box stays"),
     "other_scale": Kind("note", "pixels at another scale than the record", "none needed"),
     "small_box": Kind("note", "box under one pixel wide or high after the resize", "none"),

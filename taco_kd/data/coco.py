@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from taco_kd.data.coco_schema import CocoAnnotation, CocoFile, CocoImage, parse
+from taco_kd.data.coco_schema import CocoAnnotation, CocoFile, CocoImage, licences, parse
 from taco_kd.data.records import Annotation, Category, Finding, ImageRecord, RawDataset
 from taco_kd.errors import DataError
 from taco_kd.files import read_json
@@ -42,7 +42,9 @@ def read_coco(
             by_image[entry.image_id].append(inside)
     paths = {image.id: _path(images, image, annotations) for image in file.images}
     records = tuple(
-        ImageRecord(i.id, i.file_name, paths[i.id], i.width, i.height, tuple(by_image.get(i.id, ())))
+        ImageRecord(
+            i.id, i.file_name, paths[i.id], i.width, i.height, tuple(by_image.get(i.id, ())), facts=i.facts
+        )
         for i in sorted(file.images, key=lambda image: image.id)
     )
     if not by_image:
@@ -57,6 +59,7 @@ def read_coco(
         annotations_file=annotations,
         description=description if isinstance(description, str) else "",
         findings=tuple(findings),
+        licences=licences(document),
     )
 
 

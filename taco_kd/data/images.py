@@ -1,4 +1,4 @@
-"""From an image file to a square JPEG: decode, turn upright, stretch, and take fingerprints on the way."""
+"""From an image file to a square JPEG: decode, turn upright, resize, and take fingerprints on the way."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from taco_kd.data.geometry import Mode, Placement
 from taco_kd.data.hashes import HashName, perceptual_hash
 from taco_kd.data.label_turns import LabelTurn, label_turn
 from taco_kd.data.records import Annotation
@@ -19,6 +20,7 @@ from taco_kd.errors import DataError
 
 JPEG_QUALITY = 95
 THUMBNAIL_SIDE = 32
+_SMALL_SIDE = 320
 _ORIENTATION_TAG = 0x0112
 _SMALLEST_DECODE = 256  # so that fingerprints hardly depend on a small output size
 
@@ -49,6 +51,7 @@ class ImageJob:
     height: int
     size: int
     target: Path | None
+    mode: Mode = "stretch"
     hash_name: HashName = "phash"
     hash_size: int = 8
     labels: tuple[Annotation, ...] = ()
@@ -63,6 +66,8 @@ class ImageResult:
         phash: [hash_size squared] bits of the perceptual hash of the upright image.
         thumbnail: [32, 32, 3] uint8 RGB of the upright image, stretched.
         turned: the EXIF orientation was applied.
+        unconfirmed: the EXIF orientation that was applied although the annotation's size cannot confirm it:
+            half turns, mirrors, and quarter turns of squares; else None.
         stored_size: width and height of the upright pixels where these are not those of the annotations.
         output_sha256: of the bytes of the target file; empty where none was written.
         label_turn: how the labels fit the pixels, as they are and turned; None where that was not looked at.
@@ -72,6 +77,7 @@ class ImageResult:
     phash: NDArray[np.bool_]
     thumbnail: NDArray[np.uint8]
     turned: bool
+    unconfirmed: int | None
     stored_size: tuple[int, int] | None
     output_sha256: str
     label_turn: LabelTurn | None = None
@@ -111,24 +117,33 @@ def process_image(job: ImageJob) -> ImageResult:
         content = job.source.read_bytes()
     except OSError as error:
         raise DataError(f"{job.source}: cannot be read ({error.strerror})") from None
-    upright, turned, stored_size = _decode(content, job)
+    upright, orientation, stored_size = _decode(content, job)
     output_sha256 = ""
     if job.target is not None:
-        square = upright.resize((job.size, job.size), Image.Resampling.BICUBIC)
+        square = Placement.of(job.width, job.height, size=job.size, mode=job.mode).render(upright)
         encoded = io.BytesIO()
         square.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         job.target.write_bytes(encoded.getbuffer())
         output_sha256 = hashlib.sha256(encoded.getbuffer()).hexdigest()
-    thumbnail = upright.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    small = _small(upright)
+    thumbnail = small.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return ImageResult(
         sha256=hashlib.sha256(content).hexdigest(),
-        phash=perceptual_hash(upright, job.hash_name, job.hash_size),
+        phash=perceptual_hash(small, job.hash_name, job.hash_size),
         thumbnail=np.asarray(thumbnail),
-        turned=turned,
+        turned=orientation != 1,
+        unconfirmed=None if confirms((job.width, job.height), orientation) else orientation,
         stored_size=stored_size,
         output_sha256=output_sha256,
-        label_turn=label_turn(upright, job.labels, job.width, job.height) if job.labels else None,
+        label_turn=label_turn(small, job.labels, job.width, job.height) if job.labels else None,
     )
+
+
+def _small(upright: Image.Image) -> Image.Image:
+    """The image averaged to a small square, from which all fingerprints are taken: once instead of thrice."""
+    if min(upright.size) <= _SMALL_SIDE:
+        return upright
+    return upright.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
 
 
 def orientation_to_apply(stored: tuple[int, int], orientation: int, expected: tuple[int, int]) -> int | None:
@@ -178,8 +193,14 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int, int] | None]:
-    """The upright RGB image (perhaps decoded at a smaller scale), whether it was turned, its odd size."""
+def confirms(expected: tuple[int, int], orientation: int) -> bool:
+    """Whether an annotation's size says that ``orientation`` was right to apply: only where it swaps the
+    sides of an image that is no square. 1, no turn, needs no confirmation."""
+    return orientation == 1 or (orientation in _QUARTER_TURNS and expected[0] != expected[1])
+
+
+def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, int, tuple[int, int] | None]:
+    """The upright RGB image (perhaps decoded at a smaller scale), the orientation applied, its odd size."""
     expected = (job.width, job.height)
     try:
         with warnings.catch_warnings():
@@ -209,7 +230,7 @@ def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int
         )
     upright_size = stored[::-1] if apply in _QUARTER_TURNS else stored
     upright = pixels.transpose(_TURNS[apply]) if apply != 1 else pixels
-    return upright, apply != 1, None if upright_size == expected else upright_size
+    return upright, apply, None if upright_size == expected else upright_size
 
 
 def _orientation(image: Image.Image) -> int:

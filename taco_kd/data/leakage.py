@@ -10,18 +10,13 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
 from taco_kd.data.dedup import Fingerprint
-from taco_kd.data.hash_search import close_pairs
+from taco_kd.data.look_alikes import look_alikes
 from taco_kd.data.pixel_check import same_picture
 from taco_kd.runs import Split
 
-SCENE_HASH_SHARE = 0.25
-"""Two photos may show one scene when at most this share of the bits of their hashes differs (16 of 64) ..."""
-SCENE_CORRELATION = 0.8
-"""... and their grey 32 x 32 thumbnails correlate at least so."""
 MAX_LISTED = 200
 """Pairs that a report lists, the most alike first; all of them are counted."""
 
@@ -46,7 +41,8 @@ class Leakage:
         near_duplicates: pairs that show the same picture.
         near_duplicate_val_images: images of val that are in one of these.
         alike_pairs: pairs that look like one scene, the near-duplicates among them.
-        scenes: groups of images that lie on both sides, joined by looking alike or by a scene the data names.
+        scenes: groups of images that lie on both sides, joined by looking alike, by a scene the data names
+            or by having been taken in a row.
         scene_val_images: images of val in one of these.
         val_images: all images of val.
         named_scenes: the images name their scene or group, and these were joined too.
@@ -82,6 +78,7 @@ def leakage(
     prints: Sequence[Fingerprint],
     *,
     scene_of: Mapping[int, Hashable] | None = None,
+    shots_in_a_row: Iterable[tuple[int, int]] = (),
 ) -> Leakage:
     """Compare all images of train with all of val.
 
@@ -89,14 +86,16 @@ def leakage(
         parts: image ids of each split.
         prints: a fingerprint of each of these images; others are ignored.
         scene_of: scenes or groups that the data names, by image id.
+        shots_in_a_row: pairs of ids that one camera took shortly after each other.
     """
     train, val = set(parts["train"]), set(parts["val"])
     used = sorted((p for p in prints if p.image_id in train | val), key=lambda p: p.image_id)
-    alike = _alike(used)
+    alike = look_alikes(used)
     border = [(i, j, d, c) for i, j, d, c in alike if (used[i].image_id in val) != (used[j].image_id in val)]
     pairs = [_border_pair(used[i], used[j], d, c, val) for i, j, d, c in border]
     pairs.sort(key=lambda p: (not p.near_duplicate, -p.correlation, p.train_id, p.val_id))
     joined = [(used[i].image_id, used[j].image_id) for i, j, _, _ in alike]
+    joined += [pair for pair in shots_in_a_row if train | val >= set(pair)]
     scenes = _scenes_on_both_sides([p.image_id for p in used], joined, scene_of or {}, val)
     twins = [pair for pair in pairs if pair.near_duplicate]
     return Leakage(
@@ -109,23 +108,6 @@ def leakage(
         named_scenes=bool(scene_of),
         pairs=tuple(pairs[:MAX_LISTED]),
     )
-
-
-def _alike(prints: Sequence[Fingerprint]) -> list[tuple[int, int, int, float]]:
-    """Places i < j of images that look like one scene, their distance in bits and their correlation."""
-    if len(prints) < 2:
-        return []
-    hashes = np.stack([p.phash for p in prints])
-    looks = np.stack([p.thumbnail.mean(axis=2).ravel() for p in prints]).astype(np.float32)
-    looks -= looks.mean(axis=1, keepdims=True)
-    looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-6)
-    first, second, distance = close_pairs(hashes, int(SCENE_HASH_SHARE * hashes.shape[1]))
-    correlation = np.einsum("pk,pk->p", looks[first], looks[second])
-    return [
-        (int(i), int(j), int(d), round(float(c), 4))
-        for i, j, d, c in zip(first, second, distance, correlation, strict=True)
-        if c >= SCENE_CORRELATION
-    ]
 
 
 def _border_pair(

@@ -321,6 +321,22 @@ def test_prepared_dataset_is_audited_and_repaired_into_another(tmp_path: Path) -
         write_fixed(found, fixed.path)
 
 
+def test_a_yolo_folder_is_audited_and_repaired_into_a_coco_file(tmp_path: Path) -> None:
+    root = tmp_path / "yolo"
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    for number in range(3):
+        picture(number, (100, 50)).save(root / "images" / f"{number}.jpg")
+        (root / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.4\n0 0.5 0.5 0.2 0.4\n")
+    (root / "data.yaml").write_text("path: .\ntrain: images\nval: images\nnames: [Can, Cup]\n")
+    found = audit(root)
+    assert found.counts()["duplicate_box"] == 3
+    assert found.counts()["unused_class"] == 1
+    fixed = write_fixed(found, tmp_path / "fixed.json")
+    assert fixed.counts["duplicate_box"] == 3
+    assert sum(len(i.annotations) for i in read_coco(fixed.path, root).images) == 3
+
+
 def test_statistics_before_and_after_the_resize() -> None:
     document = copy.deepcopy(CLEAN)
     document["images"][0] |= {"width": 1000, "height": 500}

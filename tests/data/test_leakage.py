@@ -60,3 +60,10 @@ def test_images_of_no_split_and_empty_splits_are_no_trouble() -> None:
     prints = [print_of(k, photograph(0)) for k in range(3)]
     found = leakage({"train": [0], "val": []}, prints)
     assert (found.alike_pairs, found.val_images) == (0, 0)
+
+
+def test_shots_taken_in_a_row_are_one_scene_however_they_look() -> None:
+    prints = [print_of(k, photograph(k)) for k in range(6)]
+    split = {"train": [0, 1, 2], "val": [3, 4]}
+    found = leakage(split, prints, shots_in_a_row=[(0, 3), (1, 2), (5, 4)])  # 5 is in no split
+    assert (found.scenes, found.scene_val_images, found.alike_pairs) == (1, 1, 0)
