@@ -90,7 +90,7 @@ def _of_fixed_split(train: Sequence[int], val: Sequence[int], val_ids: Collectio
     if not train:
         yield Finding("empty_train", "every image of the dataset is val: there is nothing to train on")
     if gone := sorted(set(val_ids) - set(val)):
-        line = f"{len(gone)} images of val are duplicates of others in val and were removed, the first id {gone[0]}"
+        line = f"{len(gone)} images of val are duplicates of others in val, removed; the first: id {gone[0]}"
         yield Finding("duplicates_in_val", line)
 
 

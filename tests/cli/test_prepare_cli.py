@@ -66,6 +66,13 @@ def test_layout_is_recognised_classes_merged_and_the_folder_is_a_source_again(
         assert json.loads(said.out)["path"] == out
 
 
+def test_every_source_is_listed(run: Callable[..., Said]) -> None:
+    from taco_kd.data.sources import SOURCES
+
+    listed = {line.split()[0] for line in run("list", "sources").out.splitlines() if line.strip()}
+    assert set(SOURCES) <= listed
+
+
 def test_dry_run_writes_nothing(run: Callable[..., Said], raw: Path) -> None:
     said = run("prepare", "--root", raw, "--dry-run", "--kfold", 3)
     assert said.code == 0, said.err
