@@ -3,8 +3,8 @@
     python benchmarks/split_quality.py annotations.json [--ids taco-paper-225] [--drop 1110 1157] [--seeds 20]
 
 Reads labels only. For each way to split: images of val, classes that val shows, classes that only one side
-shows, and how far the share of a class's images that is in val is from what was asked (median over
-seeds, mean over classes).
+shows, and how far the share of a class's images that is in val is from what was asked (median over seeds,
+mean over classes).
 """
 
 from __future__ import annotations

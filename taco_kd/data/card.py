@@ -65,7 +65,7 @@ def _made(record: Mapping[str, Any]) -> str:
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Those that decided something: switches that are off say nothing, nor the ratio of another split."""
+    """Those that decided something: switches that are off say nothing, nor does an unused ratio."""
     silent = {"train_ratio"} if config["ids"] or config["keep_split"] or config["kfold"] else set()
     silent |= set() if config["kfold"] else {"fold"}
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from taco_kd.config import PrepareConfig
@@ -70,8 +70,7 @@ def choose_parts(
         if not val:
             raise DataError("not one image of val is left; give other ids, or let the split be drawn")
         train = sorted(i for i in images if i not in val_ids)
-        line = "every image of the dataset is val: there is nothing to train on"
-        return Parts({"train": train, "val": val}, {}, () if train else (Finding("empty_train", line),))
+        return Parts({"train": train, "val": val}, {}, tuple(_of_fixed_split(train, val, val_ids)))
     if config.group_by is None:
         findings: list[Finding] = []
         together: list[Group] = [[i] for i in sorted(images)]
@@ -85,6 +84,14 @@ def choose_parts(
     if config.group_by is None:
         return Parts(ids, {})
     return Parts(ids, {i: number for number, group in enumerate(together) for i in group}, tuple(findings))
+
+
+def _of_fixed_split(train: Sequence[int], val: Sequence[int], val_ids: Collection[int]) -> Iterator[Finding]:
+    if not train:
+        yield Finding("empty_train", "every image of the dataset is val: there is nothing to train on")
+    if gone := sorted(set(val_ids) - set(val)):
+        line = f"{len(gone)} images of val are duplicates of others in val, removed; the first: id {gone[0]}"
+        yield Finding("duplicates_in_val", line)
 
 
 def _drawn(

@@ -171,6 +171,7 @@ def test_fixed_val_decides_alone() -> None:
     config = PrepareConfig(ids="taco-paper-225")
     found = choose_parts(config, images, prints, {3, 7, 99})
     assert found.ids == {"train": [0, 1, 2, 4, 5, 6, 8, 9], "val": [3, 7]}
+    assert [f.kind for f in found.findings] == ["duplicates_in_val"]  # 99 is gone
     everything = choose_parts(config, images, prints, set(range(10)))
     assert everything.ids["train"] == []
     assert [f.kind for f in everything.findings] == ["empty_train"]
