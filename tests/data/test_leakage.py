@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import imagehash
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
 from taco_kd.data.dedup import Fingerprint
 from taco_kd.data.leakage import Leakage, leakage
+from taco_kd.data.look_alikes import correlation, look_alikes
 
 
 def photograph(seed: int) -> Image.Image:
@@ -67,3 +69,14 @@ def test_shots_taken_in_a_row_are_one_scene_however_they_look() -> None:
     split = {"train": [0, 1, 2], "val": [3, 4]}
     found = leakage(split, prints, shots_in_a_row=[(0, 3), (1, 2), (5, 4)])  # 5 is in no split
     assert (found.scenes, found.scene_val_images, found.alike_pairs) == (1, 1, 0)
+
+
+def test_of_very_many_images_only_the_nearest_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = print_of(0, photograph(0))
+    far = Fingerprint(1, "1", base.phash ^ (np.arange(64) < 10), base.thumbnail, 1, 1)
+    assert len(look_alikes([base, far])) == 1
+    monkeypatch.setattr("taco_kd.data.look_alikes.MANY_IMAGES", 1)
+    assert look_alikes([base, far]) == []
+    flat = np.zeros((32, 32, 3), dtype=np.uint8)
+    assert correlation(flat, base.thumbnail) == 0
+    assert correlation(base.thumbnail, base.thumbnail) == pytest.approx(1)
