@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--planted", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="1: no scaling")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -154,22 +154,8 @@ def measure(files: list[Path], folder: Path, options: argparse.Namespace) -> Non
     found = find_duplicates(prints, hash_threshold=THRESHOLD)
     print(f"confirmed by pixels: {len(found.pairs)} (planted: {0 if options.images else options.planted})")
 
-    many = jobs * max(1, -(-96 // len(jobs)))
-    clock = {}
-    for cores in sorted({1, options.cores}):
-        began = time.perf_counter()
-        if cores == 1:
-            for one in many:
-                process_image(one)
-        else:
-            ordered_map(process_image, many, workers=cores)
-        clock[cores] = len(many) / (time.perf_counter() - began)
-        print(f"{cores} process(es): {clock[cores]:.1f} images/s on the clock")
     if options.cores > 1:
-        print(
-            f"{options.cores} processes are {clock[options.cores] / clock[1]:.2f} times as fast, "
-            "their start included"
-        )
+        scaling(jobs * max(1, -(-96 // len(jobs))), options.cores)
     context = multiprocessing.get_context("spawn")
     peaks = []
     for times in (2, 8):
@@ -179,6 +165,21 @@ def measure(files: list[Path], folder: Path, options: argparse.Namespace) -> Non
         peaks.append((12 * times, answer.get()))
         process.join()
     print("peak memory of one process: " + ", ".join(f"{n} images {mb:.0f} MB" for n, mb in peaks))
+
+
+def scaling(many: list[ImageJob], cores: int) -> None:
+    """Images/s on the clock with one process and with ``cores``."""
+    clock = {}
+    for count in (1, cores):
+        began = time.perf_counter()
+        if count == 1:
+            for one in many:
+                process_image(one)
+        else:
+            ordered_map(process_image, many, workers=count)
+        clock[count] = len(many) / (time.perf_counter() - began)
+        print(f"{count} process(es): {clock[count]:.1f} images/s on the clock")
+    print(f"{cores} processes are {clock[cores] / clock[1]:.2f} times as fast, their start included")
 
 
 if __name__ == "__main__":

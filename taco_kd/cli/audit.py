@@ -26,8 +26,14 @@ def audit(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the page and of audit.json.")] = Path(OUT) / "audit",
     size: Annotated[
-        int, typer.Option(min=32, max=4096, help="Side of the square that sizes after the resize are for.")
-    ] = 640,
+        Optional[int],
+        typer.Option(
+            min=32,
+            max=4096,
+            help="Side of the square that sizes after the resize are for.",
+            show_default="that of a prepared dataset, else 640",
+        ),
+    ] = None,
     hash_threshold: Annotated[
         int, typer.Option(min=0, max=32, help="Hashes at most this many bits apart are candidate duplicates.")
     ] = 4,

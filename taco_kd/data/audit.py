@@ -134,7 +134,7 @@ def audit(
     path: Path,
     *,
     images: Path | None = None,
-    size_px: int = 640,
+    size_px: int | None = None,
     hash_threshold: int = 4,
     workers: int = 0,
     on_progress: Tick | None = None,
@@ -144,13 +144,17 @@ def audit(
     Args:
         path: a prepared dataset, a folder with ``annotations.json``, or a COCO file.
         images: folder of images of a COCO file; without one only the file is looked at.
-        size_px: side of the square that the histograms after the resize are for.
+        size_px: side of the square that the histograms after the resize are for; by default that of a
+            prepared dataset, else 640.
 
     Raises:
         DataError: there is no dataset, or its annotation file is not JSON with COCO's three lists.
     """
     if images is not None and not images.is_dir():
         raise DataError(f"{images}: no such folder of images")
+    if size_px is None:
+        prepared = (path / "dataset.json").is_file()
+        size_px = int(DataDir(path).record()["image_size"]) if prepared else 640
     parts = [
         _audit_part(source, size_px, hash_threshold, workers, on_progress)
         for source in sources_of(path, images)
@@ -173,7 +177,13 @@ def _audit_part(
         name = inspected.images[a.image_id].file_name
         size = f"{a.bbox[2]:.4g}x{a.bbox[3]:.4g} px is under one pixel at {size_px}x{size_px}"
         found.append(Found("small_box", f"annotation id {a.id} in {name}: its box of {size}", name, a.id))
-    counted = statistics(inspected.images, inspected.annotations, inspected.class_names, size_px=size_px)
+    counted = statistics(
+        inspected.images,
+        inspected.annotations,
+        inspected.class_names,
+        size_px=size_px,
+        native_factors=_native_factors(inspected.repaired["images"]),
+    )
     return PartAudit(source, inspected, seen, counted, tuple(found))
 
 
@@ -191,6 +201,24 @@ def read_document(path: Path) -> dict[str, Any]:
         if not isinstance(document.get(key), list):
             raise DataError(f"{path}: not a COCO annotation file: {key!r} is not a list")
     return document
+
+
+def _native_factors(entries: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """Pixels of the original photo for a pixel of a prepared image, where records say how large that was."""
+    factors = {}
+    for entry in entries:
+        sides = [
+            entry.get("original_width"),
+            entry.get("original_height"),
+            entry.get("content_width", entry["width"]),
+            entry.get("content_height", entry["height"]),
+        ]
+        width, height, own_width, own_height = (
+            float(s) if isinstance(s, int | float) else 0.0 for s in sides
+        )
+        if min(width, height, own_width, own_height) > 0:
+            factors[int(entry["id"])] = width * height / (own_width * own_height)
+    return factors
 
 
 def _border(parts: Sequence[PartAudit]) -> Leakage | None:

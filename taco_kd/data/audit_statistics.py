@@ -58,13 +58,19 @@ def statistics(
     class_names: Mapping[int, str],
     *,
     size_px: int,
+    native_factors: Mapping[int, float] | None = None,
 ) -> Statistics:
-    """Counts over ``annotations``, crowds left out."""
+    """Counts over ``annotations``, crowds left out.
+
+    Args:
+        native_factors: by image id, how many pixels of the original one pixel of the image stands for.
+    """
     boxes = [a for a in annotations if not a.iscrowd]
     classes = Counter(class_names[a.category_id] for a in boxes)
     of_image = Counter(a.image_id for a in boxes)
     how_many = Counter(of_image[i] for i in images)
-    native = np.array([a.bbox[2] * a.bbox[3] for a in boxes])
+    here = np.array([a.bbox[2] * a.bbox[3] for a in boxes])
+    factors = np.array([(native_factors or {}).get(a.image_id, 1.0) for a in boxes])
     squares = np.array([size_px**2 / (images[a.image_id].width * images[a.image_id].height) for a in boxes])
     masks = np.array([a.bbox[2] * a.bbox[3] if a.area is None else a.area for a in boxes])
     return Statistics(
@@ -74,9 +80,9 @@ def statistics(
         per_class=tuple(
             sorted(((n, classes[n]) for n in set(class_names.values())), key=lambda c: (-c[1], c[0]))
         ),
-        native_by_box=sizes(native),
-        native_by_mask=sizes(masks),
-        resized_by_box=sizes(native * squares),
+        native_by_box=sizes(here * factors),
+        native_by_mask=sizes(masks * factors),
+        resized_by_box=sizes(here * squares),
         size_px=size_px,
     )
 

@@ -304,7 +304,11 @@ def test_prepared_dataset_is_audited_and_repaired_into_another(tmp_path: Path) -
     coco = data.coco(split)
     coco["annotations"][0]["bbox"] = [-10, 0, 60, 50]
     data.annotations_file(split).write_text(json.dumps(coco))
-    found = audit(data.path, size_px=192)
+    found = audit(data.path)
+    native = sum(part.statistics.native_by_box.large for part in found.parts)
+    resized = [part.statistics.resized_by_box for part in found.parts]
+    assert found.parts[0].statistics.size_px == 192
+    assert native >= sum(sizes.large for sizes in resized)  # the photos are 400x300
     assert [part.source.name for part in found.parts] == ["train", "val"]
     assert {f.kind for f in found.found} >= {"label_turned", "box_out_of_bounds"}
     assert found.leakage is not None
