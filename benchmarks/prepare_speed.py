@@ -162,7 +162,7 @@ def measure(files: list[Path], folder: Path, options: argparse.Namespace) -> Non
         answer = context.Queue()
         process = context.Process(target=peak_mb, args=(files[:12] * times, str(out), answer))
         process.start()
-        peaks.append((12 * times, answer.get()))
+        peaks.append((len(files[:12]) * times, answer.get()))
         process.join()
     print("peak memory of one process: " + ", ".join(f"{n} images {mb:.0f} MB" for n, mb in peaks))
 
