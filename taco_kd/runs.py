@@ -28,8 +28,10 @@ def split_named(name: str) -> Split:
 class DataDir:
     """A prepared dataset: square images and COCO files of a train and a val split.
 
-    Layout: ``dataset.json`` (the record), ``annotations/{split}.json``, ``images/{split}/*.jpg``,
-    ``duplicates.json``, ``gates/*.json`` (answers of teacher gates, kept).
+    Layout: ``dataset.json`` (the record), ``annotations/{split}.json`` (COCO), ``images/{split}/*.jpg``,
+    ``labels/{split}/*.txt`` and ``data.yaml`` (YOLO), ``duplicates.json``, ``README.md`` (the dataset card),
+    ``examples.jpg`` (the contact sheet), ``duplicates.html`` and ``review/`` (pictures of compared images),
+    ``gates/*.json`` (answers of teacher gates, kept).
     """
 
     path: Path
@@ -54,8 +56,30 @@ class DataDir:
     def duplicates_file(self) -> Path:
         return self.path / "duplicates.json"
 
+    @property
+    def duplicates_page(self) -> Path:
+        return self.path / "duplicates.html"
+
+    def review_file(self, image_id: int) -> Path:
+        return self.path / "review" / f"{image_id:06d}.jpg"
+
     def annotations_file(self, split: Split) -> Path:
         return self.path / "annotations" / f"{split}.json"
+
+    @property
+    def yaml_file(self) -> Path:
+        return self.path / "data.yaml"
+
+    @property
+    def card_file(self) -> Path:
+        return self.path / "README.md"
+
+    @property
+    def examples_file(self) -> Path:
+        return self.path / "examples.jpg"
+
+    def labels_dir(self, split: Split) -> Path:
+        return self.path / "labels" / split
 
     def images_dir(self, split: Split) -> Path:
         return self.path / "images" / split

@@ -10,12 +10,14 @@ import typer
 
 import taco_kd
 from taco_kd.cli import (
+    audit,
     autolabel,
     bench,
     compare,
     data,
     demo,
     doctor,
+    download,
     listing,
     page,
     recipe,
@@ -38,7 +40,9 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
+    "download": download.download,
     "prepare": data.prepare,
+    "audit": audit.audit,
     "train": training.train,
     "distill": training.distill,
     "evaluate": validation.evaluate,

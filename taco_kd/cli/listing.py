@@ -99,7 +99,10 @@ def _sources() -> tuple[list[str], list[list[str]]]:
     return ["name", "options", "about"], [
         ["synthetic", "--scenes --seed", "built-in drawn litter scenes with ten TACO classes"],
         ["taco", "--root", "TACO's own layout: annotations.json and batch_*/"],
+        ["coco", "--root", "COCO's layout, Roboflow's, or a prepared dataset: a COCO file for each part"],
         ["coco", "--images --annotations", "a folder of images and a COCO file"],
+        ["yolo", "--root", "data.yaml or classes.txt, images/ and labels/"],
+        ["voc", "--root", "Pascal VOC's layout, or XML files beside images"],
     ]
 
 

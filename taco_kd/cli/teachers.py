@@ -57,7 +57,7 @@ def teacher_settings(
         given = {f"teacher.{key}": value for key, value in used.items()}
         given |= {f"distill.{key}": value for key, value in _changed_terms(used["model"], recipe).items()}
     if used["weights"] == "packaged":
-        notice(f"Teacher: the packaged {used["model"]}, trained on synthetic scenes.")
+        notice(f"Teacher: the packaged {used['model']}, trained on synthetic scenes.")
     if len(teachers) > 1:
         given["also"] = _also(teachers[1:], recipe)
     return given

@@ -28,18 +28,33 @@ else:
 class PrepareConfig(Settings):
     """How raw images become a dataset."""
 
-    source: Literal["auto", "synthetic", "coco", "taco"] = "auto"
+    source: Literal["auto", "synthetic", "coco", "taco", "yolo", "voc"] = "auto"
     """where the images come from; auto recognises what the other options point at"""
     root: Path | None = None
-    """folder in TACO's layout: annotations.json and batch_*/"""
+    """folder of a dataset in TACO's, YOLO's, Pascal VOC's or COCO's layout"""
     images: Path | None = None
     """folder of images of a COCO dataset"""
     annotations: Path | None = None
     """COCO annotation file"""
     size: int = Field(640, ge=32, le=4096)
     """side in pixels of the square output images"""
-    hash_threshold: int = Field(4, ge=0, le=32)
-    """perceptual hashes (64-bit phash) at most this many bits apart are candidate duplicates"""
+    hash_threshold: int = Field(4, ge=0, le=256)
+    """perceptual hashes at most this many bits apart are candidate duplicates; the pixels decide"""
+    hash: Literal["phash", "dhash", "whash"] = "phash"
+    """perceptual hash that finds candidate duplicates"""
+    hash_size: int = Field(8, ge=4, le=32)
+    """side of the hash in bits: 8 makes 64 bits; with another size choose another hash_threshold"""
+    near: Literal["hash", "embeddings"] = "hash"
+    """embeddings: candidates by the vectors of a backbone too, besides those by hash"""
+    near_model: str = "rtdetr-nano"
+    """that backbone: a name in the model list, a run or transformers folder, a weights file"""
+    near_threshold: float = Field(0.97, gt=0, le=1)
+    """vectors with at least this cosine, once their common mean is off, are candidates"""
+    quarantine: bool = False
+    """keep images that are missing or cannot be used out of the dataset, listed with the reason, instead of
+    stopping at the first"""
+    check_labels: bool = True
+    """look whether the outlines lie on edges in the pixels, or would if they were turned"""
     train_ratio: float = Field(0.85, gt=0.0, lt=1.0)
     """share of the images that goes to train"""
     seed: int = Field(0, ge=0)
@@ -50,6 +65,24 @@ class PrepareConfig(Settings):
     """processes for decoding and drawing; 0 means one per core"""
     clip_boxes: bool = False
     """clip boxes that leave their image (with a line for each) instead of refusing the file"""
+    mode: Literal["stretch", "letterbox"] = "stretch"
+    """resize to the square by stretching (the paper), or keep proportions and pad with grey"""
+    truncate_boxes: bool = False
+    """cut boxes to whole pixels of the output images, as the authors of RT-CO-DETR did"""
+    class_map: str | None = None
+    """coarser classes: taco-1, taco-10, taco-28, supercategories, or a CSV file (from,to)"""
+    keep_split: bool = False
+    """keep the train and val parts of the source instead of splitting anew"""
+    ids: str | None = None
+    """images of val: taco-paper-225, or a text file with an image id or file name a line"""
+    stratify: bool = False
+    """give both parts the same share of each class, as nearly as can be (iterative stratification)"""
+    group_by: Literal["duplicates", "batch", "time", "scene"] | None = None
+    """images that stay on one side of the split: look-alikes, folders, shots in a row, scenes"""
+    kfold: int | None = Field(None, ge=2, le=100)
+    """cut into this many parts, of which one is val, instead of by train_ratio"""
+    fold: int = Field(0, ge=0)
+    """which of the kfold parts is val, from 0"""
 
 
 class LoadConfig(Settings):

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from taco_kd.data.coco_schema import CocoAnnotation, CocoFile, CocoImage, parse
+from taco_kd.data.coco_schema import CocoAnnotation, CocoFile, CocoImage, licences, parse
 from taco_kd.data.records import Annotation, Category, Finding, ImageRecord, RawDataset
 from taco_kd.errors import DataError
 from taco_kd.files import read_json
@@ -18,12 +18,15 @@ end a pixel outside now and then (seven boxes of the official TACO file do, by a
 _ROUNDING_PX = 0.01  # not worth a finding: writers round to two or three decimals
 
 
-def read_coco(annotations: Path, images: Path, *, clip_boxes: bool = False) -> RawDataset:
+def read_coco(
+    annotations: Path, images: Path, *, clip_boxes: bool = False, skip_missing: bool = False
+) -> RawDataset:
     """The dataset in a COCO file whose ``file_name`` entries are relative to the folder ``images``.
 
     Annotation ids that were given twice are replaced, masks that are not polygons are left out; both are
     findings. ``clip_boxes`` also repairs boxes that leave their image by more than ``TOLERATED_PX`` and drops
-    those of which nothing is left, with a finding for each.
+    those of which nothing is left, with a finding for each. ``skip_missing`` leaves images without a file
+    out, with a finding for each.
 
     Raises:
         DataError: anything that is not COCO or does not agree with itself, or an image file that is missing.
@@ -39,12 +42,14 @@ def read_coco(annotations: Path, images: Path, *, clip_boxes: bool = False) -> R
             by_image[entry.image_id].append(inside)
     paths = {image.id: _path(images, image, annotations) for image in file.images}
     records = tuple(
-        ImageRecord(i.id, i.file_name, paths[i.id], i.width, i.height, tuple(by_image.get(i.id, ())))
+        ImageRecord(
+            i.id, i.file_name, paths[i.id], i.width, i.height, tuple(by_image.get(i.id, ())), facts=i.facts
+        )
         for i in sorted(file.images, key=lambda image: image.id)
     )
     if not by_image:
         raise DataError(f"{annotations}: not one usable annotation in {len(records)} images")
-    _check_files(records, images)
+    records = _with_files(records, images, findings, skip_missing)
     categories = tuple(Category(c.id, c.name, c.supercategory or "") for c in file.categories)
     info = document.get("info")
     description = info.get("description") if isinstance(info, dict) else None
@@ -54,6 +59,7 @@ def read_coco(annotations: Path, images: Path, *, clip_boxes: bool = False) -> R
         annotations_file=annotations,
         description=description if isinstance(description, str) else "",
         findings=tuple(findings),
+        licences=licences(document),
     )
 
 
@@ -89,7 +95,7 @@ def _with_unique_ids(
         if number in taken:
             number, spare = spare, spare + 1
             line = f"annotation id {entry.id} is taken; the one of image {entry.image_id} is now {number}"
-            findings.append(Finding("repeated_annotation_id", line))
+            findings.append(Finding("repeated_annotation_id", line, annotation_id=entry.id))
         taken.add(number)
         yield number, entry
 
@@ -118,23 +124,23 @@ def _inside(
         if not clip_boxes:
             raise DataError(f"{who} has no area in the image; correct it or drop it with --clip-boxes")
         line = f"annotation id {entry.id}: {bbox} has no area in {image.file_name}, dropped"
-        findings.append(Finding("dropped_box", line))
+        findings.append(Finding("dropped_box", line, image.file_name, entry.id))
     elif over_px > _ROUNDING_PX:
         line = f"annotation id {entry.id}: {bbox} left {image.file_name} by {over_px:.4g} px, clipped"
-        findings.append(Finding("clipped_box", line))
+        findings.append(Finding("clipped_box", line, image.file_name, entry.id))
     return clipped
 
 
 def _polygons(entry: CocoAnnotation, findings: list[Finding]) -> tuple[tuple[float, ...], ...]:
     if isinstance(entry.segmentation, dict):
         line = f"annotation id {entry.id}: run-length mask left out, only polygons are kept"
-        findings.append(Finding("mask_left_out", line))
+        findings.append(Finding("mask_left_out", line, annotation_id=entry.id))
         return ()
     polygons = entry.segmentation or []
     usable = tuple(tuple(p) for p in polygons if len(p) >= 6 and len(p) % 2 == 0)
     if len(usable) < len(polygons):
         line = f"annotation id {entry.id}: polygon without three points or with half a point left out"
-        findings.append(Finding("mask_left_out", line))
+        findings.append(Finding("mask_left_out", line, annotation_id=entry.id))
     return usable
 
 
@@ -152,10 +158,16 @@ def _path(folder: Path, image: CocoImage, where: Path) -> Path:
     return folder / name
 
 
-def _check_files(records: tuple[ImageRecord, ...], folder: Path) -> None:
+def _with_files(
+    records: tuple[ImageRecord, ...], folder: Path, findings: list[Finding], skip_missing: bool
+) -> tuple[ImageRecord, ...]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of images")
     missing = [record for record in records if not record.path.is_file()]
-    if missing:
+    if missing and (not skip_missing or len(missing) == len(records)):
         count = f"{len(missing)} of {len(records)} images are missing"
-        raise DataError(f"{missing[0].path}: no such file ({count}); complete the folder or its JSON")
+        advice = "complete the folder or its JSON, or go on without them: --quarantine"
+        raise DataError(f"{missing[0].path}: no such file ({count}); {advice}")
+    findings += [Finding("quarantined", f"{r.path}: no such file", r.file_name) for r in missing]
+    gone = {record.id for record in missing}
+    return tuple(record for record in records if record.id not in gone)

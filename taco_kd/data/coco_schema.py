@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from taco_kd.errors import DataError
 
 REQUIRED_KEYS = ("images", "annotations", "categories")
+PASSED_ON = ("license", "flickr_url", "coco_url", "date_captured")
 
 
 def _whole(value: object) -> object:
@@ -40,6 +41,16 @@ class CocoImage(_Part):
     file_name: Annotated[str, Field(min_length=1)]
     width: Side
     height: Side
+    license: object = None
+    flickr_url: object = None
+    coco_url: object = None
+    date_captured: object = None
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What is passed on unread: licence, addresses, time; only plain values that are there."""
+        values = {key: getattr(self, key) for key in PASSED_ON}
+        return {key: value for key, value in values.items() if isinstance(value, str | int) and value != ""}
 
 
 class CocoCategory(_Part):
@@ -81,6 +92,16 @@ def parse(document: object, *, where: Path) -> CocoFile:
         return CocoFile.model_validate(document)
     except ValidationError as error:
         raise DataError(f"{where}: {_explain(error, document)}") from None
+
+
+def licences(document: dict[str, Any]) -> tuple[dict[str, object], ...]:
+    """COCO's table of licences; entries that are not of its form are left out."""
+    listed = document.get("licenses")
+    return tuple(
+        {key: entry[key] for key in ("id", "name", "url") if isinstance(entry.get(key), str | int)}
+        for entry in (listed if isinstance(listed, list) else [])
+        if isinstance(entry, dict) and isinstance(entry.get("id"), int)
+    )
 
 
 def _explain(error: ValidationError, document: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""From an image file to a square JPEG: decode, turn upright, stretch, and take fingerprints on the way."""
+"""From an image file to a square JPEG: decode, turn upright, resize, and take fingerprints on the way."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from taco_kd.data.geometry import Mode, Placement
+from taco_kd.data.hashes import HashName, perceptual_hash
+from taco_kd.data.label_turns import LabelTurn, label_turn
+from taco_kd.data.records import Annotation
 from taco_kd.errors import DataError
 
 JPEG_QUALITY = 95
 THUMBNAIL_SIDE = 32
+_SMALL_SIDE = 320
 _ORIENTATION_TAG = 0x0112
 _SMALLEST_DECODE = 256  # so that fingerprints hardly depend on a small output size
 
@@ -35,13 +39,22 @@ _QUARTER_TURNS = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class ImageJob:
-    """Read ``source``, whose annotations live in ``width`` x ``height``, and write ``target``, a square."""
+    """Read ``source``, whose annotations live in ``width`` x ``height``, and write ``target``, a square.
+
+    Attributes:
+        target: None: look at the image and write nothing.
+        labels: annotations to compare with the pixels; none: no comparison.
+    """
 
     source: Path
     width: int
     height: int
     size: int
-    target: Path
+    target: Path | None
+    mode: Mode = "stretch"
+    hash_name: HashName = "phash"
+    hash_size: int = 8
+    labels: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,19 +63,48 @@ class ImageResult:
 
     Attributes:
         sha256: of the bytes of the source file.
-        phash: [64] bits of the perceptual hash of the upright image.
+        phash: [hash_size squared] bits of the perceptual hash of the upright image.
         thumbnail: [32, 32, 3] uint8 RGB of the upright image, stretched.
         turned: the EXIF orientation was applied.
+        unconfirmed: the EXIF orientation that was applied although the annotation's size cannot confirm it:
+            half turns, mirrors, and quarter turns of squares; else None.
         stored_size: width and height of the upright pixels where these are not those of the annotations.
-        output_sha256: of the bytes of the target file.
+        output_sha256: of the bytes of the target file; empty where none was written.
+        label_turn: how the labels fit the pixels, as they are and turned; None where that was not looked at.
     """
 
     sha256: str
     phash: NDArray[np.bool_]
     thumbnail: NDArray[np.uint8]
     turned: bool
+    unconfirmed: int | None
     stored_size: tuple[int, int] | None
     output_sha256: str
+    label_turn: LabelTurn | None = None
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An image that cannot be used, and the line that says why.
+
+    Attributes:
+        other_size: its pixels are good, but not those that the annotations are for.
+    """
+
+    reason: str
+    other_size: bool = False
+
+
+class OtherSizeError(DataError):
+    """An image whose proportions are not those of its record."""
+
+
+def process_or_say_why(job: ImageJob) -> ImageResult | Unusable:
+    """Do one job, or give the reason instead of raising DataError."""
+    try:
+        return process_image(job)
+    except DataError as error:
+        return Unusable(str(error), other_size=isinstance(error, OtherSizeError))
 
 
 def process_image(job: ImageJob) -> ImageResult:
@@ -75,20 +117,33 @@ def process_image(job: ImageJob) -> ImageResult:
         content = job.source.read_bytes()
     except OSError as error:
         raise DataError(f"{job.source}: cannot be read ({error.strerror})") from None
-    upright, turned, stored_size = _decode(content, job)
-    square = upright.resize((job.size, job.size), Image.Resampling.BICUBIC)
-    encoded = io.BytesIO()
-    square.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    job.target.write_bytes(encoded.getbuffer())
-    thumbnail = upright.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    upright, orientation, stored_size = _decode(content, job)
+    output_sha256 = ""
+    if job.target is not None:
+        square = Placement.of(job.width, job.height, size=job.size, mode=job.mode).render(upright)
+        encoded = io.BytesIO()
+        square.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        job.target.write_bytes(encoded.getbuffer())
+        output_sha256 = hashlib.sha256(encoded.getbuffer()).hexdigest()
+    small = _small(upright)
+    thumbnail = small.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return ImageResult(
         sha256=hashlib.sha256(content).hexdigest(),
-        phash=imagehash.phash(upright).hash.ravel(),
+        phash=perceptual_hash(small, job.hash_name, job.hash_size),
         thumbnail=np.asarray(thumbnail),
-        turned=turned,
+        turned=orientation != 1,
+        unconfirmed=None if confirms((job.width, job.height), orientation) else orientation,
         stored_size=stored_size,
-        output_sha256=hashlib.sha256(encoded.getbuffer()).hexdigest(),
+        output_sha256=output_sha256,
+        label_turn=label_turn(small, job.labels, job.width, job.height) if job.labels else None,
     )
+
+
+def _small(upright: Image.Image) -> Image.Image:
+    """The image averaged to a small square, from which all fingerprints are taken: once instead of thrice."""
+    if min(upright.size) <= _SMALL_SIDE:
+        return upright
+    return upright.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
 
 
 def orientation_to_apply(stored: tuple[int, int], orientation: int, expected: tuple[int, int]) -> int | None:
@@ -113,8 +168,39 @@ def orientation_to_apply(stored: tuple[int, int], orientation: int, expected: tu
     return None
 
 
-def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int, int] | None]:
-    """The upright RGB image (perhaps decoded at a smaller scale), whether it was turned, its odd size."""
+def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Width and height of the stored pixels and the EXIF orientation of an image that decodes to its end.
+
+    Raises:
+        DataError: it does not.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                size, orientation = image.size, _orientation(image)
+                image.draft(None, (1, 1))  # a JPEG is read to its end, but decoded at an eighth
+                image.load()
+                return size, orientation
+    except Exception as error:
+        raise DataError(f"{path}: cannot be decoded ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a format that Pillow knows"
+    return str(error) or type(error).__name__
+
+
+def confirms(expected: tuple[int, int], orientation: int) -> bool:
+    """Whether an annotation's size says that ``orientation`` was right to apply: only where it swaps the
+    sides of an image that is no square. 1, no turn, needs no confirmation."""
+    return orientation == 1 or (orientation in _QUARTER_TURNS and expected[0] != expected[1])
+
+
+def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, int, tuple[int, int] | None]:
+    """The upright RGB image (perhaps decoded at a smaller scale), the orientation applied, its odd size."""
     expected = (job.width, job.height)
     try:
         with warnings.catch_warnings():
@@ -134,18 +220,17 @@ def _decode(content: bytes, job: ImageJob) -> tuple[Image.Image, bool, tuple[int
     except DataError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
-        reason = str(error) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            reason = "not a format that Pillow knows"
-        raise DataError(f"{job.source}: cannot be decoded ({reason}); replace it or drop it") from None
-    if apply is None:
         raise DataError(
+            f"{job.source}: cannot be decoded ({_reason(error)}); replace it or drop it"
+        ) from None
+    if apply is None:
+        raise OtherSizeError(
             f"{job.source}: {stored[0]}x{stored[1]} pixels (EXIF orientation {orientation}), "
             f"but the annotation file says {expected[0]}x{expected[1]}; correct one of them"
         )
     upright_size = stored[::-1] if apply in _QUARTER_TURNS else stored
     upright = pixels.transpose(_TURNS[apply]) if apply != 1 else pixels
-    return upright, apply != 1, None if upright_size == expected else upright_size
+    return upright, apply, None if upright_size == expected else upright_size
 
 
 def _orientation(image: Image.Image) -> int:

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 
 from taco_kd.config import PrepareConfig
-from taco_kd.data.dedup import Duplicates, Fingerprint, find_duplicates
-from taco_kd.data.identity import FORMAT, content_hash, input_hash, settings_hash
-from taco_kd.data.images import ImageJob, ImageResult, process_image
-from taco_kd.data.output import coco_split, duplicates_json, output_name, software, split_counts
-from taco_kd.data.parallel import ordered_map
-from taco_kd.data.records import Finding, ImageRecord, RawDataset
+from taco_kd.data.audit_document import raw_findings
+from taco_kd.data.capture import shots_of
+from taco_kd.data.card import dataset_card
+from taco_kd.data.contact_sheet import write_contact_sheet
+from taco_kd.data.dedup import Duplicates, find_duplicates
+from taco_kd.data.groups import time_pairs
+from taco_kd.data.hashes import check_hash
+from taco_kd.data.identity import FORMAT, content_hash, file_hash, input_hash, settings_hash
+from taco_kd.data.leakage import leakage
+from taco_kd.data.named_ids import named_ids
+from taco_kd.data.near import Embed
+from taco_kd.data.output import (
+    coco_split,
+    duplicates_json,
+    output_name,
+    software,
+    split_counts,
+    vanished,
+)
+from taco_kd.data.parts import check_split, choose_parts, fixed_val_ids
+from taco_kd.data.preference import preferring
+from taco_kd.data.processing import embedded_pairs, process_images
+from taco_kd.data.records import RawDataset
+from taco_kd.data.review import write_review
 from taco_kd.data.sources import read_source, resolve
-from taco_kd.data.split import split_ids
-from taco_kd.data.staging import folder_that_becomes
-from taco_kd.files import sha256_file, write_json
+from taco_kd.data.staging import folder_that_becomes, recover
+from taco_kd.data.yolo_output import write_labels, write_yaml
+from taco_kd.errors import UsageError
+from taco_kd.files import write_json, write_text
 from taco_kd.progress import Tick
 from taco_kd.runs import SPLITS, DataDir, Split, claim
 
@@ -26,18 +44,31 @@ RECORD_NAME = "dataset.json"
 
 
 def prepare(
-    config: PrepareConfig, out: Path, *, overwrite: bool = False, on_progress: Tick | None = None
+    config: PrepareConfig,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    on_progress: Tick | None = None,
+    embed: Embed | None = None,
 ) -> DataDir:
     """Make the dataset that ``config`` describes in ``out``, or return the one that is there already.
 
     Everything is written beside ``out`` and renamed at the end: a run that fails or is interrupted leaves
     ``out`` as it was, also with ``overwrite``. The number of workers does not change a byte.
 
+    Args:
+        embed: gives the vectors of image files; needed where ``config.near`` is ``embeddings``.
+
     Raises:
         UsageError: settings that contradict each other, or an ``out`` that holds something else.
         DataError: the raw data cannot be used; the line says where and why.
     """
-    config = config.model_copy(update={"source": resolve(config)})
+    check_split(config)
+    check_hash(config.hash, config.hash_size)
+    if config.near == "embeddings" and embed is None:
+        raise UsageError("near = 'embeddings': give prepare a function that embeds images (embed)")
+    config = config.model_copy(update={"source": resolve(config)[0]})
+    recover(out)
     ours = (out / RECORD_NAME).is_file()
     if ours and not overwrite and _is_up_to_date(DataDir(out), config):
         return DataDir(out)
@@ -46,7 +77,7 @@ def prepare(
     with folder_that_becomes(out) as partial:
         scratch = partial / "raw"
         raw = read_source(config, scratch, on_progress)
-        _build(config, raw, DataDir(partial), on_progress)
+        _build(config, raw, DataDir(partial), on_progress, embed)
         shutil.rmtree(scratch, ignore_errors=True)
     return DataDir.open(out)
 
@@ -70,62 +101,62 @@ def _is_up_to_date(data: DataDir, config: PrepareConfig) -> bool:
     if config.source == "synthetic":
         return True  # scenes follow from the settings
     raw = read_source(config, data.path, None)
-    hashes = [sha256_file(image.path) for image in raw.images]
+    hashes = [file_hash(image.path) for image in raw.images]
     return bool(record.get("input_hash") == input_hash(raw, hashes))
 
 
-def _build(config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: Tick | None) -> None:
+def _build(
+    config: PrepareConfig, raw: RawDataset, data: DataDir, on_progress: Tick | None, embed: Embed | None
+) -> None:
     """Fill ``data`` from ``raw``; the record comes last."""
     images = {image.id: image for image in raw.images}
-    results = _process_images(images, data, config, on_progress)
-    duplicates = find_duplicates(
-        [_fingerprint(image, results[image.id]) for image in raw.images], hash_threshold=config.hash_threshold
-    )
-    kept = [i for i in images if i not in duplicates.removed_ids]
-    parts = split_ids(kept, train_ratio=config.train_ratio, seed=config.seed)
-    _sort_images(data, parts, duplicates)
-    counts: dict[str, object] = {
-        "images_read": len(images),
-        "duplicates_removed": len(duplicates.removed_ids),
-        "exif_turned": sum(result.turned for result in results.values()),
+    named = named_ids(config.ids, raw.images) if config.ids is not None else frozenset[int]()
+    val_ids = fixed_val_ids(config, raw.images, named)
+    processed = process_images(images, data, config, on_progress)
+    images, results, prints = processed.images, processed.results, processed.prints
+    near = embedded_pairs(images, data, config, on_progress, embed)
+    duplicates = preferring(find_duplicates(prints, hash_threshold=config.hash_threshold, near=near), val_ids)
+    write_review(data, duplicates, images, config)
+    kept = {i: image for i, image in images.items() if i not in duplicates.removed_ids}
+    parts = choose_parts(config, kept, [p for p in prints if p.image_id in kept], val_ids)
+    _sort_images(data, parts.ids, duplicates)
+    findings = [*raw.findings, *parts.findings, *processed.findings, *raw_findings(raw)]
+    findings += [finding for image in kept.values() for finding in vanished(image, config)]
+    cocos = {
+        split: coco_split([images[i] for i in parts.ids[split]], raw, config, parts.group_of)
+        for split in SPLITS
     }
     for split in SPLITS:
-        records = [images[i] for i in parts[split]]
-        coco = coco_split(records, raw.categories, size=config.size, description=raw.description)
-        write_json(data.annotations_file(split), coco, indent=None)
-        counts[split] = split_counts(records, raw.categories)
-    found = duplicates_json(duplicates, images, hash_threshold=config.hash_threshold)
-    write_json(data.duplicates_file, found)
+        write_json(data.annotations_file(split), cocos[split], indent=None)
+        write_labels(data, split, cocos[split])
+    write_json(data.duplicates_file, duplicates_json(duplicates, images, config))
+    counts: dict[str, object] = {
+        "images_read": len(images),
+        "images_quarantined": sum(finding.kind == "quarantined" for finding in findings),
+        "duplicates_removed": len(duplicates.removed_ids),
+        "exif_turned": sum(result.turned for result in results.values()),
+        **{split: split_counts(cocos[split]) for split in SPLITS},
+    }
     record = {
         "format": FORMAT,
         "class_names": [category.name for category in raw.categories],
         "image_size": config.size,
         "config": config.model_dump(mode="json"),
         "settings_hash": settings_hash(config),
-        "input_hash": input_hash(raw, [results[i].sha256 for i in images]),
-        "content_hash": content_hash(data, parts, {i: r.output_sha256 for i, r in results.items()}),
+        "input_hash": input_hash(raw, processed.hashes_of(raw.images)),
+        "content_hash": content_hash(data, parts.ids, {i: r.output_sha256 for i, r in results.items()}),
         "counts": counts,
-        "findings": [asdict(finding) for finding in (*raw.findings, *_rescaled(images, results))],
+        "leakage": leakage(
+            parts.ids, prints, scene_of=parts.group_of, shots_in_a_row=time_pairs(shots_of(kept.values()))
+        ).to_json(),
+        "class_map_table": [asdict(row) for row in raw.merged],
+        "findings": [asdict(finding) for finding in findings],
         "environment": software(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    write_yaml(data, [category.name for category in raw.categories])
+    write_contact_sheet(data, cocos, seed=config.seed)
+    write_text(data.card_file, dataset_card(record, cocos))
     write_json(data.record_file, record)
-
-
-def _process_images(
-    images: Mapping[int, ImageRecord], data: DataDir, config: PrepareConfig, on_progress: Tick | None
-) -> dict[int, ImageResult]:
-    """Every image decoded once, written to ``images/`` and fingerprinted."""
-    folder = data.path / "images"
-    folder.mkdir()
-    jobs = [
-        ImageJob(image.path, image.width, image.height, config.size, folder / output_name(image.id))
-        for image in images.values()
-    ]
-    results = ordered_map(
-        process_image, jobs, workers=config.workers, on_progress=on_progress, note="reading images"
-    )
-    return dict(zip(images, results, strict=True))
 
 
 def _sort_images(data: DataDir, parts: Mapping[Split, list[int]], duplicates: Duplicates) -> None:
@@ -138,21 +169,3 @@ def _sort_images(data: DataDir, parts: Mapping[Split, list[int]], duplicates: Du
             (folder / name).rename(data.image_file(split, name))
     for image_id in duplicates.removed_ids:
         (folder / output_name(image_id)).unlink()
-
-
-def _fingerprint(image: ImageRecord, result: ImageResult) -> Fingerprint:
-    return Fingerprint(
-        image_id=image.id,
-        sha256=result.sha256,
-        phash=result.phash,
-        thumbnail=result.thumbnail,
-        pixel_count=image.width * image.height,
-        box_count=len(image.annotations),
-    )
-
-
-def _rescaled(images: Mapping[int, ImageRecord], results: Mapping[int, ImageResult]) -> Iterator[Finding]:
-    for image_id, image in images.items():
-        if (size := results[image_id].stored_size) is not None:
-            sizes = f"{size[0]}x{size[1]} pixels for {image.width}x{image.height} in the annotation file"
-            yield Finding("other_scale", f"{image.file_name}: {sizes}; boxes follow the scale")

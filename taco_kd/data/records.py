@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 Box = tuple[float, float, float, float]
 Polygon = tuple[float, ...]
+Part = Literal["train", "val", "test"]
+"""A part of a dataset as its publisher cut it; prepared datasets have train and val only."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something unusual that was tolerated: ``kind`` to count by, ``line`` to read."""
+    """Something unusual that was tolerated: ``kind`` to count by, ``line`` to read, and where it is."""
 
     kind: str
     line: str
+    image: str | None = None
+    annotation_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,12 @@ class Annotation:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image: ``width`` x ``height`` are the pixels its annotations live in, upright."""
+    """One image: ``width`` x ``height`` are the pixels its annotations live in, upright.
+
+    Attributes:
+        part: where the source's own split has it; None where it has no split.
+        facts: what the source says about the photo that is to be passed on: licence, addresses, time.
+    """
 
     id: int
     file_name: str
@@ -81,14 +92,35 @@ class ImageRecord:
     width: int
     height: int
     annotations: tuple[Annotation, ...]
+    part: Part | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MergedClass:
+    """A class of the source, the class that its boxes went to (None: they were dropped), and how many."""
+
+    source: str
+    target: str | None
+    boxes: int
 
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What a source delivers: images sorted by id, categories in the order of the file."""
+    """What a source delivers: images sorted by id, categories in the order of the file.
+
+    Attributes:
+        annotations_file: the file that describes the dataset.
+        more_files: others that were read, in a fixed order: label files, lists, a second COCO file.
+        merged: how a class map merged classes, a row for each class of the source; empty without one.
+        licences: COCO's table of licences: a dictionary with ``id``, ``name`` and ``url`` for each.
+    """
 
     images: tuple[ImageRecord, ...]
     categories: tuple[Category, ...]
     annotations_file: Path
     description: str = ""
     findings: tuple[Finding, ...] = ()
+    more_files: tuple[Path, ...] = ()
+    licences: tuple[Mapping[str, object], ...] = ()
+    merged: tuple[MergedClass, ...] = ()

@@ -16,7 +16,7 @@ from taco_kd.errors import DataError
 ANNOTATIONS = "annotations.json"
 
 
-def read_taco(root: Path, *, clip_boxes: bool = False) -> RawDataset:
+def read_taco(root: Path, *, clip_boxes: bool = False, skip_missing: bool = False) -> RawDataset:
     """The dataset in a folder of TACO's layout.
 
     Raises:
@@ -26,4 +26,4 @@ def read_taco(root: Path, *, clip_boxes: bool = False) -> RawDataset:
         raise DataError(f"{root}: no such folder")
     if not (root / ANNOTATIONS).is_file():
         raise DataError(f"{root}: not TACO's layout: it holds no {ANNOTATIONS} (beside the batch_* folders)")
-    return read_coco(root / ANNOTATIONS, root, clip_boxes=clip_boxes)
+    return read_coco(root / ANNOTATIONS, root, clip_boxes=clip_boxes, skip_missing=skip_missing)

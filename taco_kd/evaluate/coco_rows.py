@@ -23,6 +23,8 @@ class _Image(BaseModel):
     height: Length | None = None
     original_width: Length | None = None
     original_height: Length | None = None
+    content_width: Length | None = None
+    content_height: Length | None = None
 
 
 class _Category(BaseModel):

@@ -25,6 +25,7 @@ class TruthColumns:
         image_ids: [I] ascending.
         sizes: [I, 2] width and height in pixels; NaN where not given.
         originals: [I, 2] of the photo before it was prepared; NaN where not given.
+        contents: [I, 2] of the photo in the image, where it does not fill it (a letterbox); else NaN.
         category_ids: C ids in the order of the ground truth, with their ``names``.
         box_image_ids: [M].
         box_category_ids: [M].
@@ -36,6 +37,7 @@ class TruthColumns:
     image_ids: Ints
     sizes: Floats
     originals: Floats
+    contents: Floats
     category_ids: tuple[int, ...]
     names: tuple[str, ...]
     box_image_ids: Ints
@@ -58,7 +60,9 @@ class TruthColumns:
                 f"ground truth: image {self.image_ids[unknown.argmax()]} has no original_width and "
                 "original_height, so areas at the original size are not known; use --areas resized"
             )
-        return np.asarray(self.originals.prod(axis=1) / self.sizes.prod(axis=1))
+        # In a letterbox the photo fills only a part of the image.
+        shown = np.where(np.isfinite(self.contents), self.contents, self.sizes)
+        return np.asarray(self.originals.prod(axis=1) / shown.prod(axis=1))
 
     def area_space(self, areas: Areas) -> str:
         """In which pixels areas are, for people."""
@@ -123,7 +127,7 @@ def _read(value: Any) -> tuple[TruthColumns, Ints] | None:
         category_id, names = fields(categories, "id", "name")
         columns = fields(boxes, "id", "image_id", "category_id", "bbox")
         crowd, areas = [box.get("iscrowd", 0) for box in boxes], [box.get("area") for box in boxes]
-        sizes, originals = _sizes(images, ""), _sizes(images, "original_")
+        sizes, originals, contents = (_sizes(images, of) for of in ("", "original_", "content_"))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     image_ids, category_ids, boxes_xywh = ints(image_id), ints(category_id), boxes_of(columns[3])
@@ -132,7 +136,7 @@ def _read(value: Any) -> tuple[TruthColumns, Ints] | None:
     plain = images and categories and set(map(type, names)) == {str}
     if not plain or not set(map(type, crowd)) <= {int, bool} or not set(crowd) <= {0, 1}:
         return None
-    if image_ids is None or category_ids is None or sizes is None or originals is None:
+    if image_ids is None or category_ids is None or sizes is None or originals is None or contents is None:
         return None
     if box_ids is None or box_image_ids is None or box_category_ids is None:
         return None
@@ -145,6 +149,7 @@ def _read(value: Any) -> tuple[TruthColumns, Ints] | None:
         image_ids=image_ids[order],
         sizes=sizes[order],
         originals=originals[order],
+        contents=contents[order],
         category_ids=tuple(category_ids.tolist()),
         names=tuple(names),
         box_image_ids=box_image_ids,

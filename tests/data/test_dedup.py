@@ -8,13 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance
 
-from taco_kd.data.dedup import (
-    MAX_CELL_DIFFERENCE,
-    Fingerprint,
-    _close_pairs,
-    find_duplicates,
-    pixel_difference,
-)
+from taco_kd.data.dedup import Fingerprint, find_duplicates
+from taco_kd.data.pixel_check import MAX_CELL_DIFFERENCE, pixel_difference
 
 
 def photograph(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -95,18 +90,23 @@ def test_pixel_difference_is_symmetric_and_does_not_flatten_contrast() -> None:
     assert pixel_difference(flat, textured) > MAX_CELL_DIFFERENCE
 
 
-def test_close_pairs_agree_with_counting_bits_across_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taco_kd.data.dedup._ROWS_AT_ONCE", 7)
-    hashes = list(np.random.default_rng(0).random((40, 64)) < 0.5)
-    hashes += [np.logical_xor(hashes[k], np.arange(64) < k) for k in range(6)]
-    expected = {
-        (i, j, int((a != b).sum()))
-        for i, a in enumerate(hashes)
-        for j, b in enumerate(hashes)
-        if i < j and (a != b).sum() <= 22
-    }
-    assert set(_close_pairs(hashes, 22)) == expected
-    assert len(expected) > 6
+def test_many_images_of_one_hash_are_grouped_by_their_pixels() -> None:
+    pictures = [fingerprint(0, photograph(seed)) for seed in (1, 2)]
+    crowd = [Fingerprint(k, str(k), pictures[0].phash, pictures[k % 2].thumbnail, 10, 0) for k in range(200)]
+    found = find_duplicates(crowd, hash_threshold=4)
+    assert found.removed_ids == set(range(2, 200))
+    assert len(found.pairs) == 198  # each with the first of its picture, not with all
+
+
+def test_embedding_candidates_are_looked_at_too() -> None:
+    image = photograph(3)
+    flipped = np.arange(64) < 30  # a copy whose hash says nothing
+    a, b, c = fingerprint(1, image), fingerprint(2, copy_of(image)), fingerprint(3, photograph(4))
+    b = Fingerprint(2, b.sha256, a.phash ^ flipped, b.thumbnail, b.pixel_count, b.box_count)
+    assert not find_duplicates([a, b, c], hash_threshold=4).pairs
+    found = find_duplicates([a, b, c], hash_threshold=4, near=[(2, 1, 0.99), (1, 3, 0.97)])
+    assert [(p.image_ids, p.found_by, p.kept_id) for p in found.pairs] == [((1, 2), "embedding", 2)]
+    assert [(p.image_ids, p.similarity) for p in found.rejected] == [((1, 3), 0.97)]
 
 
 def test_groups_are_chains_and_nothing_is_removed_from_nothing() -> None:

@@ -11,17 +11,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from taco_kd.config import PrepareConfig
+from taco_kd.data.estimate import plan
+from taco_kd.data.geometry import Placement
 from taco_kd.data.images import ImageJob, orientation_to_apply, process_image
+from taco_kd.data.named_ids import named_ids
+from taco_kd.data.output import coco_split
 from taco_kd.data.prepare import prepare, summary_line
 from taco_kd.data.synthetic import write_scenes
+from taco_kd.data.taco import read_taco
+from taco_kd.data.yolo_output import write_labels
 from taco_kd.errors import DataError, TacoKDError, UsageError
 from taco_kd.runs import DataDir
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-STORED = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+STORED = {  # the inverse of what a viewer does (EXIF 2.32, tag Orientation)
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def picture(seed: int, size: tuple[int, int] = (120, 80)) -> Image.Image:
@@ -42,6 +56,11 @@ def write_coco(root: Path, count: int = 8, size: tuple[int, int] = (120, 80)) ->
     document = {"images": images, "annotations": annotations, "categories": categories}
     (root / "a.json").write_text(json.dumps(document))
     return PrepareConfig(images=root / "images", annotations=root / "a.json", size=64, train_ratio=0.5)
+
+
+def odd_kinds(findings: list[dict[str, Any]]) -> list[str]:
+    """Kinds of findings but those that ``write_coco`` always gives: boxes anywhere, a class without one."""
+    return [f["kind"] for f in findings if f["kind"] not in ("label_turned", "unused_class")]
 
 
 def all_images(data: DataDir) -> dict[int, tuple[dict[str, Any], Image.Image]]:
@@ -118,16 +137,52 @@ def test_planted_duplicates_and_turns_are_all_found_and_nothing_else(tmp_path: P
     assert data.record()["config"]["source"] == "taco"
 
 
-@pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_turned_pixels_come_out_upright(tmp_path: Path, orientation: int) -> None:
-    upright = picture(1)
+def write_turned(path: Path, upright: Image.Image, orientation: int) -> None:
+    """``upright`` stored so that a viewer who applies ``orientation`` shows it."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright.transpose(STORED[orientation]).save(tmp_path / "t.jpg", exif=exif, quality=95)
-    result = process_image(ImageJob(tmp_path / "t.jpg", 120, 80, 64, tmp_path / "out.jpg"))
-    assert result.turned
+    stored = upright.transpose(STORED[orientation]) if orientation != 1 else upright
+    stored.save(path, exif=exif, quality=95)
+
+
+@pytest.mark.parametrize("size", [(120, 80), (80, 120), (96, 96)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pixels_come_out_upright(tmp_path: Path, orientation: int, size: tuple[int, int]) -> None:
+    upright = picture(1, size)
+    write_turned(tmp_path / "t.jpg", upright, orientation)
+    with Image.open(tmp_path / "t.jpg") as stored:  # Pillow agrees about what the orientation means
+        assert mean_difference(ImageOps.exif_transpose(stored), upright) < 4
+    for mode in ("stretch", "letterbox"):
+        job = ImageJob(tmp_path / "t.jpg", *size, 64, tmp_path / "out.jpg", mode)  # type: ignore[arg-type]
+        result = process_image(job)
+        assert result.turned == (orientation != 1)
+        with Image.open(tmp_path / "out.jpg") as image:
+            placed = Placement.of(*size, size=64, mode=mode).render(upright)  # type: ignore[arg-type]
+            assert mean_difference(image, placed) < 4
+    # The size confirms quarter turns, except of squares.
+    confirmed = orientation == 1 or (orientation >= 5 and size[0] != size[1])
+    assert result.unconfirmed == (None if confirmed else orientation)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_orientation_that_the_size_denies_is_not_applied(tmp_path: Path, orientation: int) -> None:
+    upright = picture(1)
+    write_turned(tmp_path / "t.jpg", upright, orientation)
+    job = ImageJob(tmp_path / "t.jpg", 80, 120, 64, tmp_path / "out.jpg")  # the size of the stored pixels
+    result = process_image(job)
+    assert not result.turned
+    assert result.unconfirmed is None
     with Image.open(tmp_path / "out.jpg") as image:
-        assert mean_difference(image, upright.resize((64, 64))) < 4
+        stored = upright.transpose(STORED[orientation])
+        assert mean_difference(image, stored.resize((64, 64), Image.Resampling.BICUBIC)) < 4
+
+
+def test_turns_that_no_size_can_confirm_are_findings(tmp_path: Path) -> None:
+    config = write_coco(tmp_path / "raw")
+    write_turned(tmp_path / "raw/images/2.jpg", picture(2), 3)
+    findings = prepare(config, tmp_path / "out").record()["findings"]
+    assert odd_kinds(findings) == ["unconfirmed_turn"]
+    assert findings[0]["line"].startswith("2.jpg: turned by EXIF orientation 3, a half turn or mirror")
 
 
 def test_orientation_follows_the_size_in_the_annotation_file() -> None:
@@ -200,7 +255,8 @@ def test_image_at_another_scale_is_a_finding(tmp_path: Path) -> None:
     config = write_coco(tmp_path / "raw")
     picture(2, (60, 40)).save(tmp_path / "raw/images/2.jpg")
     findings = prepare(config, tmp_path / "out").record()["findings"]
-    assert [f["kind"] for f in findings] == ["other_scale"]
+    findings = [f for f in findings if f["kind"] == "other_scale"]
+    assert [f["image"] for f in findings] == ["2.jpg"]
     assert "60x40 pixels for 120x80" in findings[0]["line"]
 
 
@@ -209,7 +265,7 @@ def test_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     one = prepare(config.model_copy(update={"workers": 1}), tmp_path / "one")
     two = prepare(config.model_copy(update={"workers": 2}), tmp_path / "two")
     assert contents(one.path) == contents(two.path)
-    assert len(contents(one.path)) == 73
+    assert len(contents(one.path)) == 2 * 70 + 6
     assert one.content_hash == two.content_hash
 
 
@@ -300,7 +356,15 @@ X = Path("x")
         ({"images": X}, "--images without --annotations"),
         ({"annotations": X}, "--annotations without --images"),
         ({"source": "taco", "images": X}, "source taco has no use for --images"),
-        ({"source": "coco", "root": X}, "source coco has no use for --root"),
+        ({"source": "coco", "root": X, "images": X}, "--root and --images contradict"),
+        ({"source": "voc", "images": X}, "source voc has no use for --images"),
+        ({"source": "voc"}, "source voc needs --root"),
+        ({"source": "yolo"}, "source yolo needs --root"),
+        ({"ids": "a", "keep_split": True}, "--ids and --keep-split contradict"),
+        ({"keep_split": True, "kfold": 3}, "--keep-split and --kfold contradict"),
+        ({"ids": "taco-paper-225", "group_by": "scene"}, "--ids and --group-by contradict"),
+        ({"fold": 1}, "--fold 1 without --kfold"),
+        ({"fold": 3, "kfold": 3}, "--fold 3 of --kfold 3"),
         ({"source": "synthetic", "annotations": X}, "source synthetic has no use for --annotations"),
         ({"source": "taco"}, "source taco needs --root"),
         ({"source": "coco", "images": X}, "source coco needs --images FOLDER and --annotations"),
@@ -365,3 +429,58 @@ def test_real_photographs_in_coco_format(tmp_path: Path) -> None:
     boxes = sum(data.record()["counts"][s]["boxes"] for s in ("train", "val"))
     assert boxes == len(document["annotations"])
     assert len(data.class_names) == 60
+
+
+def test_plan_counts_and_estimates_and_writes_nothing(tmp_path: Path) -> None:
+    config = write_coco(tmp_path / "raw", count=20)
+    found = plan(config, tmp_path / "deep/out")
+    assert (found.source, found.images_read, found.boxes, found.classes) == ("coco", 20, 20, 3)
+    assert found.images == {"train": 10, "val": 10}
+    data = prepare(config, tmp_path / "out")
+    size = sum(f.stat().st_size for f in data.path.rglob("*") if f.is_file() and f.name != "examples.jpg")
+    assert 0.3 < found.disk_bytes / size < 3
+    assert found.seconds > 0
+    assert found.free_bytes > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "raw"]
+    scenes = plan(PrepareConfig(scenes=100, size=64, kfold=4), tmp_path / "out")
+    assert (scenes.images_read, scenes.images) == (102, {"train": 76, "val": 26})
+    (tmp_path / "raw/images/3.jpg").unlink()
+    with pytest.raises(DataError, match=r"3\.jpg: no such file"):
+        plan(config, tmp_path / "out")
+
+
+def test_narrow_boxes_that_truncation_leaves_empty_are_findings(tmp_path: Path) -> None:
+    config = write_coco(tmp_path / "raw")
+    document = json.loads((tmp_path / "raw/a.json").read_text())
+    document["annotations"][3]["bbox"] = [10, 10, 1.5, 20]  # 0.8 pixels wide at 64
+    (tmp_path / "raw/a.json").write_text(json.dumps(document))
+    whole = prepare(config, tmp_path / "whole").record()["counts"]
+    assert sum(whole[s]["boxes"] for s in ("train", "val")) == 8
+    record = prepare(config.model_copy(update={"truncate_boxes": True}), tmp_path / "cut").record()
+    assert sum(record["counts"][s]["boxes"] for s in ("train", "val")) == 7
+    assert odd_kinds(record["findings"]) == ["vanished_box"]
+
+
+@pytest.mark.shared
+def test_labels_are_those_of_the_papers_authors(tmp_path: Path, shared: Path) -> None:
+    """776 of 776 rows, from the official sizes and boxes: labels need no pixels."""
+    official = json.loads((shared / "taco_val225/taco_official_annotations.json").read_text())
+    for image in official["images"]:
+        path = tmp_path / "raw" / image["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "raw/annotations.json").write_text(json.dumps(official))
+    raw = read_taco(tmp_path / "raw")
+    assert len(raw.images) == 1500
+    val = named_ids("taco-paper-225", raw.images)
+    config = PrepareConfig(truncate_boxes=True)
+    coco = coco_split([image for image in raw.images if image.id in val], raw, config, {})
+    assert (len(coco["images"]), len(coco["annotations"])) == (225, 776)
+    data = DataDir(tmp_path / "out")
+    write_labels(data, "val", coco)
+    rows = 0
+    for file in (shared / "taco_val225/labels_yolo_original").glob("[0-9]*.txt"):
+        ours = data.labels_dir("val") / f"{int(file.stem):06d}.txt"
+        assert ours.read_text() == file.read_text(), file.name
+        rows += len(file.read_text().splitlines())
+    assert rows == 776
