@@ -58,8 +58,8 @@ def test_yolo_labels_say_what_the_coco_files_say(data: DataDir) -> None:
     assert crowds == 1
 
 
-# Prints what Ultralytics reads of the data.yaml in argv[1]. In a process of its own, since importing Ultralytics
-# changes Pillow: an unknown image would then start an installation of more decoders.
+# Prints what Ultralytics reads of the data.yaml in argv[1]. In a process of its own, since importing
+# Ultralytics changes Pillow: an unknown image would then start an installation of more decoders.
 READ_BY_ULTRALYTICS = """
 import json, sys
 from ultralytics.data import YOLODataset
