@@ -89,7 +89,14 @@ def open_open_vocabulary(
         name = hub.parse(source)
         if name is None:
             raise MissingResourceError(f"{source}: no such folder, and no hub name (OWNER/REPO)")
-        folder = hub.fetch(name, wanted_by=wanted_by).folder
+        try:
+            folder = hub.fetch(name, wanted_by=wanted_by).folder
+        except MissingResourceError as error:  # its advice leaves out the tokenizer
+            reason = str(error).partition(" Where there is a network")[0]
+            local = name.repo.split("/")[1]
+            raise MissingResourceError(
+                f"{reason} Where there is one: hf download {name.repo} --local-dir {local}, then {wanted_by} {local}"
+            ) from None
         _fetch_texts(name, folder)
     found = OpenVocabularyDetector(folder, min_score, device=device)
     found.name = source.rstrip("/").rsplit("/", 1)[-1]
