@@ -143,6 +143,15 @@ class DistillConfig(Settings):
     """for classes that share no name: coco-to-taco, another shipped table, or a CSV file (from,to)"""
 
 
+class PseudoConfig(Settings):
+    """Pseudo-labelled images that are mixed into the training images."""
+
+    data: Path
+    """folder that taco-kd pseudo-label wrote"""
+    weight: float = Field(0.5, gt=0, lt=1)
+    """share of the images of every step that are pseudo-labelled"""
+
+
 class Recipe(Settings):
     """A complete run."""
 
@@ -152,6 +161,7 @@ class Recipe(Settings):
     teacher: TeacherConfig | None = None
     train: TrainConfig = TrainConfig()
     distill: DistillConfig | None = None
+    pseudo: PseudoConfig | None = None
 
 
 S = TypeVar("S", bound=Settings)

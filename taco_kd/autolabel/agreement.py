@@ -28,7 +28,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two raters of the same labels: the first says what the table says, the second what is (a person, or truth).
+    """Two raters of the same labels: the table, and somebody who knows (a person, or the truth).
 
     Attributes:
         both_wrong, only_table, only_other, both_right: labels by who calls them wrong; ``only_table`` are
@@ -96,13 +96,15 @@ def agreement(rows: Sequence[tuple[object, bool, bool]], *, seed: int = 0) -> Ag
 
 
 def kappa_of(counts: NDArray[np.int64]) -> float | None:
-    """Cohen's kappa of (both wrong, only the first, both right, only the second); None where it is undefined."""
+    """Cohen's kappa of (both wrong, only the first, both right, only the second); None if undefined."""
     both_wrong, first, both_right, second = (float(v) for v in counts)
     n = both_wrong + first + both_right + second
     if n == 0:
         return None
     observed = (both_wrong + both_right) / n
-    expected = ((both_wrong + first) * (both_wrong + second) + (both_right + second) * (both_right + first)) / n**2
+    expected = (
+        (both_wrong + first) * (both_wrong + second) + (both_right + second) * (both_right + first)
+    ) / n**2
     return None if expected >= 1 else (observed - expected) / (1 - expected)
 
 
@@ -111,7 +113,9 @@ def _kappa_interval(counts: NDArray[np.int64], seed: int) -> tuple[float, float]
     if len(counts) < 2:
         return None
     rng = np.random.default_rng(seed)
-    draws = [kappa_of(counts[rng.integers(len(counts), size=len(counts))].sum(axis=0)) for _ in range(RESAMPLES)]
+    draws = [
+        kappa_of(counts[rng.integers(len(counts), size=len(counts))].sum(axis=0)) for _ in range(RESAMPLES)
+    ]
     known = [value for value in draws if value is not None]
     if len(known) < 0.9 * RESAMPLES:
         return None

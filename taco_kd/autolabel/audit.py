@@ -14,6 +14,7 @@ from taco_kd.autolabel.truth import Fact, Truth, check
 
 _Z95 = 1.959963984540054
 
+
 def wilson_interval(count: float, total: float) -> tuple[float, float]:
     """95 % interval of a share, by Wilson (JASA 1927), which behaves at 0, at 1 and for small totals."""
     share, z2 = count / total, _Z95**2

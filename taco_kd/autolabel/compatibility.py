@@ -67,7 +67,7 @@ class Compatibility:
         return said == {Verdict.MISMATCH}
 
     def strangers(self, folders: Collection[str], vocabulary: Collection[str]) -> list[str]:
-        """Lines about names in the user's file that neither the folders nor the detector have: slips, mostly."""
+        """Lines about names in the user's file that no folder or no detector class has: slips, mostly."""
         lines = []
         for kind, names, known in (
             ("column", self.own_folders, folders),
@@ -88,7 +88,7 @@ class Compatibility:
 
 
 def load_compatibility(path: Path | None = None) -> Compatibility:
-    """The packaged table, TrashNet's folders against COCO's and TACO's classes, and the user's CSV file over it.
+    """The packaged table (TrashNet's folders, COCO's and TACO's classes) and the user's CSV file over it.
 
     A row is a detector class, a column a folder class; a cell says ``yes``, ``no`` or ``?``. The column
     ``why`` is for people. Lines that start with ``#`` are comments. The user's cells go before the packaged.

@@ -21,12 +21,12 @@ PACKAGED = "conditional-detr-nano"
 SECOND = "rtdetr-nano"
 """agrees with it or not, on the built-in scenes"""
 _PLACES = (
-    "a .onnx, .pt, .pth or .safetensors file, a run folder, a transformers folder, a hub name (OWNER/REPO) or "
-    "a model of taco-kd list models"
+    "a .onnx, .pt, .pth or .safetensors file, a run folder, a transformers folder, a hub name (OWNER/REPO) "
+    "or a model of taco-kd list models"
 )
 
 
-def open_detector(
+def open_detector(  # noqa: PLR0911 - one return a kind
     source: str,
     min_score: float,
     *,
@@ -100,7 +100,7 @@ def _of_transformers(
 
 
 def _where_to_get(path: Path) -> str:
-    """How to fetch a file that Ultralytics publishes; nothing is downloaded unasked (its weights are AGPL)."""
+    """How to fetch a file that Ultralytics publishes; nothing is downloaded unasked."""
     if path.suffix == ".pt" and path.stem.lower().startswith(("yolov8", "yolo11")) and len(path.parts) == 1:
         return (
             f"; with a network: curl -LO https://github.com/ultralytics/assets/releases/download/v8.3.0/"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-
-import yaml
 
 from taco_kd.autolabel.naive import LabelledPhoto, NaiveBox, to_coco
 from taco_kd.autolabel.remedies import Boxes
@@ -28,7 +27,7 @@ def export_labels(
     description: str,
     twin: Path | None = None,
 ) -> None:
-    """Write ``folder`` with ``images/train``, ``labels/train`` (YOLO), ``data.yaml`` and ``annotations.json``.
+    """Write ``images/train``, ``labels/train`` (YOLO), ``data.yaml`` and ``annotations.json`` (COCO).
 
     Photos without a label are left out: each shows an item, so as a picture of nothing it would be a wrong
     label too. Images are copied as they are, EXIF and all, never linked to the originals, which trainers
@@ -55,9 +54,7 @@ def export_labels(
         label.write_text("".join(lines), encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / ANNOTATIONS, to_coco(used, classes, description=description))
-    head = f"# {description}\n# No label here is fit to validate on: val repeats train because trainers ask for one.\n"
-    layout = {"train": IMAGES, "val": IMAGES, "names": dict(enumerate(classes))}
-    write_text(folder / "data.yaml", head + yaml.safe_dump(layout, sort_keys=False, allow_unicode=True))
+    write_text(folder / "data.yaml", _data_yaml(classes, description))
 
 
 def _names(file_names: Sequence[str]) -> list[str]:
@@ -72,6 +69,16 @@ def _names(file_names: Sequence[str]) -> list[str]:
         taken.add(stem.casefold())
         names.append(stem + path.suffix)
     return names
+
+
+def _data_yaml(classes: Sequence[str], description: str) -> str:
+    """Ultralytics' description of a dataset; a string of JSON is one of YAML too."""
+    names = "".join(f"  {i}: {json.dumps(name, ensure_ascii=False)}\n" for i, name in enumerate(classes))
+    return (
+        f"# {description}\n"
+        "# No label here is fit to validate on: val repeats train because trainers ask for one.\n"
+        f"train: {IMAGES}\nval: {IMAGES}\nnames:\n{names}"
+    )
 
 
 def _copy(source: Path, target: Path, twin: Path | None) -> None:

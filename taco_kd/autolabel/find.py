@@ -31,7 +31,7 @@ class Finders:
 
 @dataclass(frozen=True)
 class Sight:
-    """What was seen: labelled photos, (folder, message) of those that could not be decoded, other detectors."""
+    """Labelled photos, (folder, message) of those that could not be decoded, and other detectors' finds."""
 
     photos: list[LabelledPhoto]
     bad: list[tuple[str, str]]

@@ -1,4 +1,4 @@
-"""Every naive label with what is known against it, in an order of harm: what the gallery and remedies read."""
+"""Every naive label with what is known against it, in an order of harm."""
 
 from __future__ import annotations
 
@@ -100,7 +100,10 @@ def labels_hash(photos: Sequence[LabelledPhoto]) -> str:
     """Names a set of naive labels: a review of others cannot be taken for one of these."""
     return sha256_json(
         [
-            [p.photo.file_name, [[b.detector_class, b.label, *(round(v, 1) for v in b.box_xyxy)] for b in p.boxes]]
+            [
+                p.photo.file_name,
+                [[b.detector_class, b.label, *(round(v, 1) for v in b.box_xyxy)] for b in p.boxes],
+            ]
             for p in photos
         ]
     )

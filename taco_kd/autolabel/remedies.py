@@ -76,10 +76,9 @@ def apply_remedies(
         where("table", "the table does not contradict", possible),
         where("confirmed", "the table says yes", lambda b: b.verdict is Verdict.COMPATIBLE),
     ]
-    remedies += [
-        where(f"confidence-{c:g}", f"confidence of at least {c:g}", lambda b, c=c: b.box.score >= c)
-        for c in confidences
-    ]
+    for least in confidences:
+        sure = [b for b in judged if b.box.score >= least]
+        remedies.append(_subset(f"confidence-{least:g}", f"confidence of at least {least:g}", photos, sure))
     if isinstance(second, str):
         remedies.append(Remedy("agreement", "two detectors agree", absent=second))
         remedies.append(Remedy("table+agreement", "both", absent=second))
@@ -110,9 +109,7 @@ def chosen_remedy(remedies: Sequence[Remedy], key: str) -> Remedy:
     return by_key[key]
 
 
-def _subset(
-    key: str, text: str, photos: Sequence[LabelledPhoto], boxes: Sequence[JudgedBox]
-) -> Remedy:
+def _subset(key: str, text: str, photos: Sequence[LabelledPhoto], boxes: Sequence[JudgedBox]) -> Remedy:
     by_photo: list[list[NaiveBox]] = [[] for _ in photos]
     for box in boxes:
         by_photo[box.place].append(box.box)
@@ -155,9 +152,7 @@ def _own_boxes(photos: Sequence[LabelledPhoto], words: Second) -> Remedy:
     boxes = tuple(
         tuple(
             NaiveBox((x1, y1, x2, y2), photo.photo.label, photo.photo.label, score)
-            for (x1, y1, x2, y2), score in zip(
-                found.boxes_xyxy.tolist(), found.scores.tolist(), strict=True
-            )
+            for (x1, y1, x2, y2), score in zip(found.boxes_xyxy.tolist(), found.scores.tolist(), strict=True)
             if x2 > x1 and y2 > y1
         )
         for photo, found in zip(photos, words.found, strict=True)

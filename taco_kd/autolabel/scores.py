@@ -1,4 +1,4 @@
-"""How good the labels of a remedy are: against the truth where it is known, else what can honestly be said."""
+"""How good the labels of a remedy are: against the truth where known, else what can be said."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RemedyScore:
     Attributes:
         labels: boxes that are left; ``photos`` with at least one of them.
         contradicted, judged: by the compatibility table; None for boxes that no detector named.
-        right, checked: labels that are right, of those whose truth is known, with the interval of their share.
+        right, checked: labels that are right, of those whose truth is known; ``right_interval`` of the share.
         found, objects: objects with a right label, of all objects in photos whose truth is known.
         ap, ap50: of the labels with their confidences against those objects, 0..1.
         absent: why the remedy is not available.
@@ -136,7 +136,9 @@ def _average_precision(
     category = {name: i for i, name in enumerate(names, start=1)}
     if not any(objects for _, _, objects in known):
         return None, None
-    images, annotations, results = [], [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for number, (photo, boxes, objects) in enumerate(known, start=1):
         images.append({"id": number, "width": photo.width, "height": photo.height})
         for o in objects:

@@ -97,7 +97,7 @@ def autolabel(
 
     Raises:
         DataError: no class folders, or not one photo that can be decoded.
-        UsageError: ``out`` holds something else, or lies in ``images``, or the other way round; no such remedy.
+        UsageError: ``out`` holds something else, or lies in ``images``, or the other way; no such remedy.
     """
     options = options or AutolabelOptions()
     if (options.limit is not None and options.limit < 1) or options.scenes < 1:
@@ -113,7 +113,9 @@ def autolabel(
         data = ClassFolders.find(images or work / SCENES, per_folder=options.limit)
         seen = look(data, detector, finders or Finders(), options.min_score, on_progress)
         if not seen.photos:
-            raise DataError(f"{data.root}: none of its {len(seen.bad)} images can be decoded; first: {seen.bad[0][1]}")
+            raise DataError(
+                f"{data.root}: none of its {len(seen.bad)} images can be decoded; first: {seen.bad[0][1]}"
+            )
         vocabulary = detector.class_names
         judged = judge_boxes(seen.photos, table, vocabulary, truth=truth)
         remedies = apply_remedies(
@@ -138,7 +140,9 @@ def autolabel(
         )
         _write(work, result, data, seen, judged, remedies, kept, options)
         if write_unjudged(work / UNJUDGED, folders, table, vocabulary):
-            result.notices.append(f"{UNJUDGED} lists what the table says nothing of: fill in, --compatibility")
+            result.notices.append(
+                f"{UNJUDGED} lists what the table says nothing of: fill in, --compatibility"
+            )
         examples = choose_examples(seen.photos, table, vocabulary, truth=truth)
         text = " ".join(filter(None, [result.one_line, result.caveat]))
         save_figure(draw_figure(examples, data.read, title=TITLE, subtitle=text), work / FIGURE)

@@ -1,4 +1,4 @@
-"""The pairs of folder and detector class that came up and that the table says nothing of, ready to fill in."""
+"""Pairs of folder and detector class that came up and that the table says nothing of, to fill in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def write_unjudged(
     if not open_pairs:
         return False
     text = io.StringIO()
-    text.write("# Write yes, no or ? and give this file to --compatibility; see compatibility.csv for the meaning.\n")
+    text.write(
+        "# Write yes, no or ? and give this file to --compatibility; see compatibility.csv for the meaning.\n"
+    )
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([DETECTOR_COLUMN, *(folder.name for folder in folders), WHY_COLUMN])
     for name in sorted(open_pairs):

@@ -22,8 +22,8 @@ def autolabel_demo(
     detector: Annotated[
         Optional[str],
         typer.Option(
-            help="A .onnx (Ultralytics, YOLOX), .pt or .safetensors file, a run or transformers folder, a hub "
-            "name, or a model of taco-kd list models.",
+            help="A .onnx (Ultralytics, YOLOX), .pt or .safetensors file, a run or transformers folder, a "
+            "hub name, or a model of taco-kd list models.",
             show_default="the packaged nano model",
         ),
     ] = None,
@@ -43,14 +43,17 @@ def autolabel_demo(
     ] = None,
     open_vocabulary: Annotated[
         Optional[str],
-        typer.Option(help="Grounding DINO, OWL-ViT or OWLv2: a folder or hub name. It is asked for the folder's name."),
+        typer.Option(
+            help="Grounding DINO, OWL-ViT or OWLv2: a folder or hub name. It is asked for the folder's name."
+        ),
     ] = None,
     detector_classes: Annotated[
         Optional[str],
         typer.Option(help="Classes of a detector that names none: coco-80, coco-91, or a file of names."),
     ] = None,
     detector_model: Annotated[
-        Optional[str], typer.Option(help="What bare weights are of, if they do not say: a name of list models.")
+        Optional[str],
+        typer.Option(help="What bare weights are of, if they do not say: a name of list models."),
     ] = None,
     keep: Annotated[
         str, typer.Option("--filter", help="The remedy whose labels become the dataset 'filtered'.")

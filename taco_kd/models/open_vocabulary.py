@@ -95,7 +95,8 @@ def open_open_vocabulary(
             reason = str(error).partition(" Where there is a network")[0]
             local = name.repo.split("/")[1]
             raise MissingResourceError(
-                f"{reason} Where there is one: hf download {name.repo} --local-dir {local}, then {wanted_by} {local}"
+                f"{reason} Where there is one: hf download {name.repo} --local-dir {local}, then "
+                f"{wanted_by} {local}"
             ) from None
         _fetch_texts(name, folder)
     found = OpenVocabularyDetector(folder, min_score, device=device)
@@ -132,7 +133,9 @@ def _load(folder: Path) -> tuple[Any, Any]:
                 where, config=config, local_files_only=True, output_loading_info=True
             )
             processor = AutoProcessor.from_pretrained(where, local_files_only=True)
-        except Exception as error:  # transformers raises OSError, ValueError, KeyError and those of its readers
+        except (
+            Exception
+        ) as error:  # transformers raises OSError, ValueError, KeyError and those of its readers
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DataError(
                 f"{where}: transformers cannot load this open-vocabulary detector ({reason}); save model and "

@@ -17,6 +17,7 @@ import torch
 
 from taco_kd.config import Recipe, validate
 from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.distill.recipe import Distiller
 from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
@@ -56,6 +57,9 @@ def train(
         found = run.record()
         before = validate(Recipe, found["recipe"], where=str(run.record_file))
         same = before == recipe and found["data"]["content_hash"] == data.content_hash
+        if before == recipe and found.get("pseudo") != (pseudo := _pseudo_record(recipe)):
+            changed = pseudo or found["pseudo"]
+            raise DataError(f"{out}: the pseudo-labels in {changed['path']} changed since; use --overwrite")
         if same and found.get("status") == "finished":
             return run
         resume = resume or same
@@ -111,6 +115,8 @@ def _build(
     dataset = DetectionDataset(data, "train", student.image_size)
     if len(dataset) == 0:
         raise DataError(f"{data.path}: the train split holds no image")
+    if recipe.pseudo is not None:
+        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight)
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
@@ -118,7 +124,7 @@ def _build(
 
 
 def _steps_per_epoch(dataset: DetectionDataset, recipe: Recipe) -> int:
-    return len(dataset) // min(recipe.train.batch_size, len(dataset))
+    return max(1, dataset.epoch_images // min(recipe.train.batch_size, dataset.epoch_images))
 
 
 def _record(
@@ -134,6 +140,7 @@ def _record(
             "content_hash": data.content_hash,
             "image_size": data.record()["image_size"],
         },
+        "pseudo": _pseudo_record(recipe),
         "class_names": list(data.class_names),
         "class_pairs": None if state.distiller is None else state.distiller.class_pairs(),
         "init_hash": weights_hash(state.student.network),
@@ -145,6 +152,14 @@ def _record(
         "environment": describe(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _pseudo_record(recipe: Recipe) -> dict[str, Any] | None:
+    """Which pseudo-labels are mixed in, so that a resumed run meets the same ones."""
+    if recipe.pseudo is None:
+        return None
+    pseudo = DataDir.open(recipe.pseudo.data)
+    return {"path": str(pseudo.path.resolve()), "content_hash": pseudo.content_hash}
 
 
 def _run_steps(
