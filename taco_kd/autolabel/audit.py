@@ -45,7 +45,7 @@ def clustered_interval(clusters: Sequence[tuple[int, int]]) -> tuple[float, floa
         return wilson_interval(share * photos, photos)
     residuals = sum((count - share * total) ** 2 for count, total in used)
     variance = photos / (photos - 1) * residuals / boxes**2
-    effect = max(1.0, variance / (share * (1 - share) / boxes))
+    effect = max(1.0, variance / (share * (1 - share) / (boxes - 1)))
     effective = boxes / effect
     return wilson_interval(share * effective, effective)
 

@@ -98,7 +98,7 @@ def train(
         allow_partial,
         image_size,
     )
-    given |= {"pseudo.data": pseudo, "pseudo.weight": pseudo_weight}
+    given |= {"pseudo.data": pseudo and pseudo.resolve(), "pseudo.weight": pseudo_weight}
     overrides = overrides_of(
         settings,
         given,

@@ -151,7 +151,9 @@ def test_without_photos_scenes_are_drawn_whose_truth_is_known(tmp_path):
 
 def test_limit_is_per_folder(make_folders, tmp_path):
     detector = FakeDetector([])
-    result = autolabel(make_folders({"paper": 4, "glass": 1}), detector, tmp_path / "out", options=AutolabelOptions(limit=2))
+    result = autolabel(
+        make_folders({"paper": 4, "glass": 1}), detector, tmp_path / "out", options=AutolabelOptions(limit=2)
+    )
     assert [folder.photos for folder in result.folders] == [1, 2]
     assert detector.sizes == [(80, 60)] * 3
 

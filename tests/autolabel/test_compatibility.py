@@ -127,7 +127,9 @@ def test_names_that_nobody_has_are_told_with_the_nearest(tmp_path):
     assert len(lines) == 2
     assert "column 'papr' is no folder; did you mean 'paper'?" in lines[0]
     assert "detector_class 'botle' is no class of the detector; did you mean 'bottle'?" in lines[1]
-    assert load_compatibility().strangers(("paper",), COCO) == []  # the packaged table covers more than anyone has
+    assert (
+        load_compatibility().strangers(("paper",), COCO) == []
+    )  # the packaged table covers more than anyone has
 
 
 def test_a_folder_of_which_nothing_can_be_judged():

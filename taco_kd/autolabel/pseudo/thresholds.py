@@ -158,8 +158,9 @@ def _out_of_reach(pooled: Evidence, precision: float, least: int) -> str:
             "are needed to choose a threshold; give a larger --validation or a lower --min-evidence"
         )
     best = usable[np.argmax(shares[usable])]
+    reachable = np.floor(100 * shares[best]) / 100
     return (
         f"no threshold gives labels of which {100 * precision:.0f} % are right on the validation data: the "
         f"best is {100 * shares[best]:.0f} % (confidence {pooled.scores[best]:.2f}, {best + 1} boxes); train "
-        f"a better detector, or set --target-precision to {shares[best]:.2f} or less"
+        f"a better detector, or set --target-precision to {reachable:.2f} or less"
     )
