@@ -62,8 +62,9 @@ class OpenVocabularyDetector:
     def find(self, image: Image.Image, text: str) -> Detections:
         """Boxes of what ``text`` names, in pixels of the image, best first; every class id is 0."""
         words = f"{text.lower()}." if self._grounding else [[f"a photo of {text}"]]
-        inputs = self._processor(images=image.convert("RGB"), text=words, return_tensors="pt")
-        inputs = inputs.to(self._device)
+        inputs = self._processor(
+            images=image.convert("RGB"), text=words, return_tensors="pt", truncation=True
+        ).to(self._device)  # OWL takes 16 tokens: a longer name is cut
         output = self._model(**inputs)
         given = {"input_ids": inputs["input_ids"]} if self._grounding else {}
         (found,) = self._processor.post_process_grounded_object_detection(

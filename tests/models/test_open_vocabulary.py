@@ -16,7 +16,7 @@ PHOTO = Image.effect_noise((96, 64), 80).convert("RGB")
 
 @pytest.fixture(scope="module")
 def owl(tmp_path_factory):
-    """An OWLv2 of 20 thousand values with a tokenizer of single letters."""
+    """An OWLv2 of one layer with a tokenizer of single letters (id 0 means no query to it)."""
     from transformers import (
         CLIPTokenizer,
         Owlv2Config,
@@ -27,13 +27,13 @@ def owl(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("owl")
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
+    words = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(f"{c}</w>" for c in letters)]
     (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = {**small, "vocab_size": len(words), "max_position_embeddings": 16, "bos_token_id": 0,
-            "eos_token_id": 1, "pad_token_id": 1}  # fmt: skip
+    text = {**small, "vocab_size": len(words), "max_position_embeddings": 16, "bos_token_id": 1,
+            "eos_token_id": 2, "pad_token_id": 0}  # fmt: skip
     torch.manual_seed(0)
     config = Owlv2Config(
         text_config=text, vision_config={**small, "image_size": 32, "patch_size": 8}, projection_dim=16
@@ -67,7 +67,7 @@ def dino(tmp_path_factory):
                          "out_features": ["stage2", "stage3", "stage4"]},
         text_config={"model_type": "bert", "vocab_size": len(words), "hidden_size": 16,
                      "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
-        d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=10,
     )  # fmt: skip
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
