@@ -20,8 +20,8 @@ from taco_kd.runs import DataDir, Split
 MAX_BITS = 4
 """64-bit perceptual hashes at most this far apart are looked at pixel by pixel"""
 MAX_DIFFERENCE = 2 * MAX_CELL_DIFFERENCE
-"""Twice what near-duplicates within a set may differ by: a copy that slips into training spoils a measurement,
-an image left out in error costs nothing. A copy scaled down to 100 pixels differs by up to 36."""
+"""Twice what near-duplicates within a set may differ by: a copy that slips into training spoils a
+measurement, an image left out in error costs nothing. A copy scaled down to 100 pixels differs by up to 36."""
 _SIDE = 32
 
 

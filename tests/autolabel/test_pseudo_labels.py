@@ -68,7 +68,7 @@ def test_a_target_out_of_reach_says_what_can_be_reached():
         DataError, match=r"no threshold gives labels of which 90 % .* best is 55 %.*0\.54 or less"
     ):
         choose_thresholds({}, evidence("10" * 6), precision=0.9, least=10)
-    with pytest.raises(DataError, match="finds 3 boxes .* at least 10"):
+    with pytest.raises(DataError, match=r"finds 3 boxes .* at least 10"):
         choose_thresholds({}, evidence("111"), precision=0.9, least=10)
 
 
@@ -169,7 +169,7 @@ def test_validation_and_labelled_images_are_left_out_and_broken_ones_named(small
 
 
 def test_nothing_but_validation_images_is_an_error_and_leaves_nothing(small_data, tmp_path):
-    with pytest.raises(DataError, match="not one image is left to train on .*in the validation split"):
+    with pytest.raises(DataError, match=r"not one image is left to train on .*in the validation split"):
         pseudo_label(Oracle(small_data), images_of(small_data, "val"), small_data, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -37,7 +37,7 @@ def export(path, cells, *, columns=7, side=SIDE):
 
 
 def test_boxes_lie_where_their_cells_do_in_pixels_of_the_photo(tmp_path):
-    """Stride 8, cell (3, 2): centre (3.5, 2.5) x 8 = (28, 20), 16 x 8 in the input; the photo is twice as large."""
+    """Stride 8, cell (3, 2): centre (3.5, 2.5) x 8 = (28, 20), 16 x 8 in the input; the photo is twice that."""
     raw = {2 * 8 + 3: (0.5, 0.5, math.log(2), 0.0, 0.9, 0.1, 0.8)}
     detector = YoloxDetector(export(tmp_path / "a.onnx", raw), ("cup", "can"))
     found = detector.detect(Image.new("RGB", (128, 96)))
@@ -48,7 +48,7 @@ def test_boxes_lie_where_their_cells_do_in_pixels_of_the_photo(tmp_path):
 
 
 def test_boxes_decoded_by_the_file_are_left_as_they_are(tmp_path):
-    table = {i: (30, 30, 10, 20, 0.0, 0, 0) for i in range(CELLS)} | {5: (30, 30, 10, 20, 1.0, 1.0, 0)}
+    table = dict.fromkeys(range(CELLS), (30, 30, 10, 20, 0.0, 0, 0)) | {5: (30, 30, 10, 20, 1.0, 1.0, 0)}
     detector = YoloxDetector(export(tmp_path / "a.onnx", table), ("cup", "can"))
     assert detector.detect(Image.new("RGB", (64, 64))).boxes_xyxy.tolist() == [[25, 20, 35, 40]]
 

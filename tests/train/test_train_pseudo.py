@@ -74,7 +74,7 @@ def test_the_run_records_the_pseudo_labels_and_resumes_to_the_same_weights(
     record = pseudo.record()
     pseudo.record_file.write_text(json.dumps(record | {"content_hash": "other"}))
     try:
-        with pytest.raises(DataError, match="pseudo-labels .* changed since"):
+        with pytest.raises(DataError, match=r"pseudo-labels .* changed since"):
             train(cut, small_data, tmp_path / "cut", resume=True)
     finally:
         pseudo.record_file.write_text(json.dumps(record))
