@@ -20,7 +20,14 @@ from taco_kd.autolabel.folders import ClassFolders
 from taco_kd.autolabel.harm import JudgedBox, judge_boxes, labels_hash
 from taco_kd.autolabel.naive import naive_description, to_coco
 from taco_kd.autolabel.record import audit_record
-from taco_kd.autolabel.remedies import CONFIDENCES, Remedy, apply_remedies, chosen_remedy, kept_by
+from taco_kd.autolabel.remedies import (
+    CONFIDENCES,
+    Remedy,
+    Second,
+    apply_remedies,
+    chosen_remedy,
+    kept_by,
+)
 from taco_kd.autolabel.results import (
     FIGURE,
     FILTERED,
@@ -102,7 +109,8 @@ def autolabel(
     options = options or AutolabelOptions()
     if (options.limit is not None and options.limit < 1) or options.scenes < 1:
         raise UsageError(f"limit is {options.limit} and scenes is {options.scenes}: both must be at least 1")
-    table = compatibility or load_compatibility()
+    table, finders = compatibility or load_compatibility(), finders or Finders()
+    _check_keep(options, finders)
     _check_out(images, out, overwrite=overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp") as name:
@@ -111,7 +119,7 @@ def autolabel(
         if images is None:
             truth = draw_folders(work / SCENES, options.scenes, on_progress=on_progress)
         data = ClassFolders.find(images or work / SCENES, per_folder=options.limit)
-        seen = look(data, detector, finders or Finders(), options.min_score, on_progress)
+        seen = look(data, detector, finders, options.min_score, on_progress)
         if not seen.photos:
             raise DataError(
                 f"{data.root}: none of its {len(seen.bad)} images can be decoded; first: {seen.bad[0][1]}"
@@ -215,6 +223,14 @@ def _silent(classes: tuple[str, ...], table: Compatibility, vocabulary: tuple[st
 def _sample(boxes: int, count: int) -> list[int]:
     """Ids of the boxes a person is asked about; the same for the same number of boxes."""
     return random.Random(0).sample(range(1, boxes + 1), min(count, boxes))
+
+
+def _check_keep(options: AutolabelOptions, finders: Finders) -> None:
+    """Find out early that there is no such remedy, by applying all of them to nothing."""
+    second = finders.second if isinstance(finders.second, str) else Second(finders.second.name, (), ())
+    words = finders.words if isinstance(finders.words, str) else Second(finders.words.name, (), ())
+    nothing = apply_remedies([], [], second=second, words=words, confidences=options.confidences)
+    chosen_remedy(nothing, options.keep)
 
 
 def _check_out(images: Path | None, out: Path, *, overwrite: bool) -> None:

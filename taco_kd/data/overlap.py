@@ -21,7 +21,7 @@ MAX_BITS = 4
 """64-bit perceptual hashes at most this far apart are looked at pixel by pixel"""
 MAX_DIFFERENCE = 2 * MAX_CELL_DIFFERENCE
 """Twice what near-duplicates within a set may differ by: a copy that slips into training spoils a
-measurement, an image left out in error costs nothing. A copy scaled down to 100 pixels differs by up to 36."""
+measurement, an image left out in error costs nothing. A copy of 100 pixels differs by up to 36."""
 _SIDE = 32
 
 

@@ -37,7 +37,7 @@ def export(path, cells, *, columns=7, side=SIDE):
 
 
 def test_boxes_lie_where_their_cells_do_in_pixels_of_the_photo(tmp_path):
-    """Stride 8, cell (3, 2): centre (3.5, 2.5) x 8 = (28, 20), 16 x 8 in the input; the photo is twice that."""
+    """Stride 8, cell (3, 2): centre (3.5, 2.5) x 8 = (28, 20), 16 x 8 in the input; the photo is twice it."""
     raw = {2 * 8 + 3: (0.5, 0.5, math.log(2), 0.0, 0.9, 0.1, 0.8)}
     detector = YoloxDetector(export(tmp_path / "a.onnx", raw), ("cup", "can"))
     found = detector.detect(Image.new("RGB", (128, 96)))
