@@ -56,7 +56,7 @@ def test_each_class_gets_its_own_the_pooled_or_no_threshold():
     assert by_name["sure"].detections == 15  # 12 of 15 are 80 %
     assert by_name["rare"].source == "pooled"
     assert by_name["rare"].value == together.value
-    assert "2 detections and 2 boxes do not settle" in by_name["rare"].why
+    assert "no 10 of its detections reach the target" in by_name["rare"].why
     assert (by_name["bad"].source, by_name["bad"].value) == ("left out", None)
     assert by_name["bad"].record()["recall"] is None
     assert by_name["never seen"].source == "pooled"

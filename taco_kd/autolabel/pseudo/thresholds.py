@@ -144,7 +144,7 @@ def _of_class(name: str, evidence: Evidence, common: float, precision: float, le
     if interval is not None and interval[1] < precision:
         why = f"{hits} of {detections} right at the pooled threshold: below the target"
         return Threshold(name, None, "left out", why, hits, detections, interval, evidence.boxes)
-    why = f"{len(evidence.scores)} detections and {evidence.boxes} boxes do not settle a threshold of its own"
+    why = f"no {least} of its detections reach the target; {detections} lie above the pooled threshold"
     return Threshold(name, common, "pooled", why, hits, detections, interval, evidence.boxes)
 
 
