@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scipy.stats import binomtest
-
 from taco_kd.autolabel.compatibility import Compatibility, Verdict
 from taco_kd.autolabel.naive import LabelledPhoto
 from taco_kd.autolabel.truth import Fact, Truth, check
 
+_Z95 = 1.959963984540054
 
-def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share, by Wilson (JASA 1927), which behaves at 0, at 1 and for small totals.
 
-    It takes the boxes as independent draws; boxes of one photo are not quite, so it is on the narrow side.
+def wilson_interval(count: float, total: float) -> tuple[float, float]:
+    """95 % interval of a share, by Wilson (JASA 1927), which behaves at 0, at 1 and for small totals."""
+    share, z2 = count / total, _Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def clustered_interval(clusters: Sequence[tuple[int, int]]) -> tuple[float, float] | None:
+    """95 % interval of a share over boxes that come in photos, whose boxes are alike.
+
+    Wilson's interval at the effective number of boxes: their number over the design effect, the variance of
+    the share over photos (as a ratio) relative to that of independent boxes (Rao and Scott, 1992); never more
+    than the boxes there are. Where all boxes agree that variance is not seen, and the photos are counted.
+
+    Args:
+        clusters: (boxes that count, boxes) of each photo.
+
+    Returns:
+        None where there is no box.
     """
-    interval = binomtest(count, total).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    used = [(count, total) for count, total in clusters if total]
+    boxes = sum(total for _, total in used)
+    if not boxes:
+        return None
+    share, photos = sum(count for count, _ in used) / boxes, len(used)
+    if share in (0.0, 1.0) or photos < 2:
+        return wilson_interval(share * photos, photos)
+    residuals = sum((count - share * total) ** 2 for count, total in used)
+    variance = photos / (photos - 1) * residuals / boxes**2
+    effect = max(1.0, variance / (share * (1 - share) / (boxes - 1)))
+    effective = boxes / effect
+    return wilson_interval(share * effective, effective)
 
 
 @dataclass
@@ -33,6 +60,7 @@ class FolderAudit:
         seen: boxes by the detector's class.
         verdicts: boxes by what the compatibility table says of them.
         facts: boxes by what they really are; empty where the truth is not known.
+        by_photo: (mismatched, judged) of each photo with a judged box: boxes of one photo are alike.
     """
 
     name: str
@@ -42,6 +70,7 @@ class FolderAudit:
     seen: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     facts: Counter[Fact] = field(default_factory=Counter)
+    by_photo: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def boxes(self) -> int:
@@ -58,8 +87,8 @@ class FolderAudit:
 
     @property
     def mismatch_interval(self) -> tuple[float, float] | None:
-        """Wilson 95 % interval of mismatched / judged; none where nothing was judged."""
-        return wilson_interval(self.mismatched, self.judged) if self.judged else None
+        """95 % interval of mismatched / judged, see ``clustered_interval``; none where nothing was judged."""
+        return clustered_interval(self.by_photo)
 
     @property
     def checked(self) -> int:
@@ -78,6 +107,7 @@ class FolderAudit:
         self.seen += other.seen
         self.verdicts += other.verdicts
         self.facts += other.facts
+        self.by_photo += other.by_photo
 
     def record(self) -> dict[str, Any]:
         """The counts as JSON; shares are 0..1, and null where they would divide by nothing."""
@@ -119,9 +149,14 @@ def audit_folders(
         folder = folders.setdefault(label, FolderAudit(label))
         folder.photos += 1
         folder.photos_with_box += bool(labelled.boxes)
-        for box in labelled.boxes:
-            folder.seen[box.detector_class] += 1
-            folder.verdicts[compatibility.judge(label, box.detector_class, vocabulary)] += 1
+        verdicts = Counter(
+            compatibility.judge(label, box.detector_class, vocabulary) for box in labelled.boxes
+        )
+        folder.seen.update(box.detector_class for box in labelled.boxes)
+        folder.verdicts += verdicts
+        mismatched = verdicts[Verdict.MISMATCH]
+        if judged := mismatched + verdicts[Verdict.COMPATIBLE]:
+            folder.by_photo.append((mismatched, judged))
         objects = (truth or {}).get(labelled.photo.file_name)
         if objects is not None:
             folder.facts.update(check(labelled.boxes, objects))

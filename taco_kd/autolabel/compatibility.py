@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import Enum
 from importlib import resources
 from pathlib import Path
@@ -37,6 +38,10 @@ class Compatibility:
 
     verdicts: Mapping[tuple[str, str], Verdict]
     source: str
+    own_folders: tuple[str, ...] = ()
+    """columns of the user's file, as written there"""
+    own_classes: tuple[str, ...] = ()
+    """rows of the user's file"""
 
     def judge(self, folder: str, detector_class: str, vocabulary: Collection[str]) -> Verdict:
         """Verdict on a box in ``folder`` that the detector calls ``detector_class``.
@@ -61,24 +66,46 @@ class Compatibility:
         said = {verdict for (_, row), verdict in self.verdicts.items() if row == name}
         return said == {Verdict.MISMATCH}
 
+    def strangers(self, folders: Collection[str], vocabulary: Collection[str]) -> list[str]:
+        """Lines about names in the user's file that no folder or no detector class has: slips, mostly."""
+        lines = []
+        for kind, names, known in (
+            ("column", self.own_folders, folders),
+            ("detector_class", self.own_classes, vocabulary),
+        ):
+            for name in names:
+                near = get_close_matches(same_name(name), [same_name(k) for k in known], n=1)
+                if same_name(name) not in {same_name(k) for k in known}:
+                    what = "no folder" if kind == "column" else "no class of the detector"
+                    hint = f"; did you mean {near[0]!r}?" if near else ""
+                    lines.append(f"{self.source}: {kind} {name!r} is {what}{hint}")
+        return lines
+
+    def silent(self, folder: str, vocabulary: Collection[str]) -> bool:
+        """Whether no box of that folder can be judged: it is no column, nor a class of the detector."""
+        name = same_name(folder)
+        return name not in {f for f, _ in self.verdicts} | {same_name(k) for k in vocabulary}
+
 
 def load_compatibility(path: Path | None = None) -> Compatibility:
-    """The table in a CSV file, or the packaged one: TrashNet's folders against COCO's and TACO's classes.
+    """The packaged table (TrashNet's folders, COCO's and TACO's classes) and the user's CSV file over it.
 
     A row is a detector class, a column a folder class; a cell says ``yes``, ``no`` or ``?``. The column
-    ``why`` is for people. Lines that start with ``#`` are comments.
+    ``why`` is for people. Lines that start with ``#`` are comments. The user's cells go before the packaged.
 
     Raises:
         DataError: no such file, a missing column, a cell that is none of the three, a class twice.
     """
+    text = (resources.files("taco_kd.autolabel") / "compatibility.csv").read_text(encoding="utf-8")
+    packaged = _parse(text, "compatibility.csv")
     if path is None:
-        text = (resources.files("taco_kd.autolabel") / "compatibility.csv").read_text(encoding="utf-8")
-        return _parse(text, "compatibility.csv")
+        return replace(packaged, own_folders=(), own_classes=())
     try:
-        return _parse(path.read_text(encoding="utf-8-sig"), str(path))
+        own = _parse(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise DataError(f"{path}: cannot be read as a compatibility table ({reason})") from None
+    return replace(own, verdicts={**packaged.verdicts, **own.verdicts})
 
 
 def _parse(text: str, source: str) -> Compatibility:
@@ -93,8 +120,10 @@ def _parse(text: str, source: str) -> Compatibility:
             f"{', '.join(header) or 'none'}"
         )
     verdicts: dict[tuple[str, str], Verdict] = {}
+    names: list[str] = []
     for row in rows:
         name = (row[DETECTOR_COLUMN] or "").strip()
+        names.append(name)
         for folder in folders:
             cell, key = (row[folder] or "").strip().lower(), (same_name(folder), same_name(name))
             if cell not in _CELLS:
@@ -102,4 +131,4 @@ def _parse(text: str, source: str) -> Compatibility:
             if key in verdicts:
                 raise DataError(f"{source}: {name!r} in {folder!r} is given twice; keep one")
             verdicts[key] = _CELLS[cell]
-    return Compatibility(verdicts, source)
+    return Compatibility(verdicts, source, tuple(folders), tuple(names))

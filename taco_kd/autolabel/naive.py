@@ -6,7 +6,7 @@ measured; what the detector itself called the box is kept beside the label, whic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +61,27 @@ def label_photo(
     return LabelledPhoto(photo, width, height, tuple(boxes))
 
 
-def to_coco(photos: Iterable[LabelledPhoto], classes: Sequence[str], *, detector: str) -> dict[str, Any]:
+def naive_description(detector: str) -> str:
+    """What the file of naive labels says of itself."""
+    return (
+        f"Naive auto-labels: boxes found by {detector}, each given its folder's class. They show semantic "
+        "mismatch (see audit.json); do not train on them."
+    )
+
+
+def to_coco(
+    photos: Iterable[LabelledPhoto],
+    classes: Sequence[str],
+    *,
+    description: str,
+    extras: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """The labels as a COCO dictionary; ids start at 1, boxes are [x, y, width, height] in pixels.
 
     ``score`` and ``detector_class`` are extras: readers of COCO ignore them.
+
+    Args:
+        extras: more of them, for each box in order.
     """
     category_ids = {name: i for i, name in enumerate(classes, start=1)}
     images: list[dict[str, Any]] = []
@@ -90,15 +107,11 @@ def to_coco(photos: Iterable[LabelledPhoto], classes: Sequence[str], *, detector
                     "iscrowd": 0,
                     "score": round(box.score, 4),
                     "detector_class": box.detector_class,
+                    **(extras[len(annotations)] if extras is not None else {}),
                 }
             )
     return {
-        "info": {
-            "description": (
-                f"Naive auto-labels: boxes found by {detector}, each given its folder's class. They show "
-                "semantic mismatch (see audit.json); do not train on them."
-            )
-        },
+        "info": {"description": description},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": i, "name": name} for name, i in category_ids.items()],

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from taco_kd.autolabel.audit import FolderAudit
+from taco_kd.autolabel.remedies import Remedy
+from taco_kd.autolabel.scores import RemedyScore
 from taco_kd.autolabel.truth import Fact
 
 RECORD = "audit.json"
 LABELS = "naive.json"
 FIGURE = "mismatch.png"
+GALLERY = "gallery.html"
+UNJUDGED = "unjudged.csv"
+NAIVE, FILTERED = "naive", "filtered"
+"""the exported datasets"""
+SCENES = "photos"
+"""where synthetic scenes are drawn"""
 CAVEAT = (
     "Either such a box is around something else, or the detector misnamed the item and the label is right by "
     "luck: the pipeline cannot tell."
@@ -27,6 +36,12 @@ class AutolabelResult:
     overall: FolderAudit
     unreadable: tuple[str, ...]
     """one line for each photo that could not be decoded"""
+    scores: tuple[RemedyScore, ...]
+    """the naive labels and the ways out, on the same photos"""
+    kept: Remedy
+    """the way out whose labels are the dataset ``filtered``"""
+    warnings: tuple[str, ...] = ()
+    notices: list[str] = field(default_factory=list)
 
     @property
     def labels_file(self) -> Path:
@@ -39,6 +54,10 @@ class AutolabelResult:
     @property
     def figure_file(self) -> Path:
         return self.out / FIGURE
+
+    @property
+    def gallery_file(self) -> Path:
+        return self.out / GALLERY
 
     @property
     def one_line(self) -> str:
@@ -55,6 +74,41 @@ class AutolabelResult:
         header = ["folder", "photos", "with a box", "boxes", "contradict / judged", "share (95 %)"]
         header += [*(["really wrong"] if known else []), "detector saw"]
         return header, [_row(folder, known=known) for folder in (*self.folders, self.overall)]
+
+    def remedies_table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows for people: what is left of the labels, and how good that is."""
+        return remedies_table(self.scores)
+
+
+def remedies_table(scores: Sequence[RemedyScore]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: with the truth precision, recall and AP, else what the table says of what is left."""
+    known = any(score.checked is not None for score in scores)
+    header = ["labels kept", "how", "labels", "photos"]
+    header += ["right (95 %)", "objects found", "AP", "AP50"] if known else ["contradict / judged"]
+    rows = []
+    for score in scores:
+        row = [score.key]
+        if score.absent:
+            rows.append([*row, f"not available: {score.absent}", *[""] * (len(header) - 2)])
+            continue
+        row += [score.text, str(score.labels), str(score.photos)]
+        if known:
+            row += [_share(score.right, score.checked, score.right_interval)]
+            row += [f"{score.found} / {score.objects}", _points(score.ap), _points(score.ap50)]
+        else:
+            row += ["n/a" if score.judged is None else f"{score.contradicted} / {score.judged}"]
+        rows.append(row)
+    return header, rows
+
+
+def _share(count: int | None, total: int | None, interval: tuple[float, float] | None) -> str:
+    if count is None or not total or interval is None:
+        return "n/a"
+    return f"{_percent(count / total)} ({_percent(interval[0])} to {_percent(interval[1])})"
+
+
+def _points(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.1f}"
 
 
 def summary(overall: FolderAudit) -> str:
@@ -82,10 +136,7 @@ def summary(overall: FolderAudit) -> str:
 
 def _row(folder: FolderAudit, *, known: bool) -> list[str]:
     interval = folder.mismatch_interval
-    share = "n/a"
-    if interval is not None:
-        low, high = interval
-        share = f"{_percent(folder.mismatched / folder.judged)} ({_percent(low)} to {_percent(high)})"
+    share = _share(folder.mismatched, folder.judged, interval)
     saw = ", ".join(f"{name} {count}" for name, count in folder.seen.most_common(4))
     cells = [folder.name, str(folder.photos), str(folder.photos_with_box), str(folder.boxes)]
     cells += [f"{folder.mismatched} / {folder.judged}", share]

@@ -40,6 +40,15 @@ Resume = Annotated[
 ]
 
 
+Pseudo = Annotated[
+    Optional[Path], typer.Option(help="Also train on these pseudo-labels (taco-kd pseudo-label).")
+]
+PseudoWeight = Annotated[
+    Optional[float],
+    typer.Option(help="Share of the images of every step that are pseudo-labelled.", show_default="0.5"),
+]
+
+
 def train(
     data: DataOption = None,
     out: RunFolder = None,
@@ -58,6 +67,8 @@ def train(
     add_prefix: AddPrefix = None,
     allow_partial: AllowPartial = False,
     image_size: ImageSize = None,
+    pseudo: Pseudo = None,
+    pseudo_weight: PseudoWeight = None,
     steps: Steps = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -74,20 +85,24 @@ def train(
 
     taco-kd train --data mine --out runs/teacher --model conditional-detr-nano --set train.lr=1e-3
 
+    taco-kd train --data mine --pseudo pseudo --pseudo-weight 0.5
+
     taco-kd train --resume runs/teacher
     """
+    given = student_settings(
+        model,
+        weights,
+        backbone_from,
+        weights_classes,
+        strip_prefix,
+        add_prefix,
+        allow_partial,
+        image_size,
+    )
+    given |= {"pseudo.data": pseudo and pseudo.resolve(), "pseudo.weight": pseudo_weight}
     overrides = overrides_of(
         settings,
-        student_settings(
-            model,
-            weights,
-            backbone_from,
-            weights_classes,
-            strip_prefix,
-            add_prefix,
-            allow_partial,
-            image_size,
-        ),
+        given,
         steps=steps,
         seed=seed,
         device=device,

@@ -177,6 +177,15 @@ class LessonConfig(Settings):
     """multiplies the weight of each of its terms"""
 
 
+class PseudoConfig(Settings):
+    """Pseudo-labelled images that are mixed into the training images."""
+
+    data: Path
+    """folder that taco-kd pseudo-label wrote"""
+    weight: float = Field(0.5, gt=0, lt=1)
+    """share of the images of every step that are pseudo-labelled"""
+
+
 class Recipe(Settings):
     """A complete run."""
 
@@ -193,6 +202,8 @@ class Recipe(Settings):
     train: TrainConfig = TrainConfig()
     labels: bool = True
     """false leaves the detection loss out: the teachers alone teach"""
+    pseudo: PseudoConfig | None = None
+    """pseudo-labelled images that are mixed in"""
 
     def lessons(self) -> list[LessonConfig]:
         """All teachers with their losses, the first one first; none for a run without distillation."""
@@ -222,6 +233,7 @@ __all__ = [
     "LessonConfig",
     "LoadConfig",
     "PrepareConfig",
+    "PseudoConfig",
     "Recipe",
     "Settings",
     "StudentConfig",

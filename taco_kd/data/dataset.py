@@ -62,6 +62,18 @@ class DetectionDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def epoch_images(self) -> int:
+        """How many images one epoch goes through."""
+        return len(self)
+
+    def step_positions(self, step: int, *, batch_size: int, seed: int) -> tuple[list[int], tuple[int, int]]:
+        """Positions of a step's images, and the (epoch, place in it) that its augmentation is drawn from."""
+        size = min(batch_size, len(self))
+        epoch, place = divmod(step, len(self) // size)
+        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        return [int(p) for p in order[place * size : (place + 1) * size]], (epoch, place)
+
     def image(self, position: int) -> Tensor:
         """uint8 [3, S, S] RGB of the image at that position."""
         if self._cache is not None and (kept := self._cache[position]) is not None:
@@ -99,13 +111,9 @@ def training_batch(
     Images are mirrored at random. A pure function of its arguments, so a resumed run meets the same
     batches as an undisturbed one.
     """
-    size = min(batch_size, len(dataset))
-    per_epoch = len(dataset) // size
-    epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, epoch]).permutation(len(dataset))
-    positions = [int(p) for p in order[place * size : (place + 1) * size]]
+    positions, (epoch, place) = dataset.step_positions(step, batch_size=batch_size, seed=seed)
     batch = dataset.batch(positions)
-    turned = np.random.default_rng([seed, epoch, place, 1]).random(size) < horizontal_flip
+    turned = np.random.default_rng([seed, epoch, place, 1]).random(len(positions)) < horizontal_flip
     images, targets = batch.images, list(batch.targets)
     for i in np.flatnonzero(turned):
         images[i] = images[i].flip(-1)

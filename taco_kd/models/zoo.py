@@ -124,7 +124,7 @@ def load_reported(
     if classes is None:
         raise UsageError(
             f"{stored.label}: does not name its classes; say which label space its head has "
-            "(coco-80, coco-91, or a file with one name a line): --teacher-classes"
+            f"(coco-80, coco-91, or a file with one name a line): {_of(wanted_by)}-classes"
         )
     named = expected_model is not None and expected_model in MODELS
     own_name = stored.blueprint.model_name if stored.blueprint else stored.origin.get("model")
@@ -137,13 +137,18 @@ def load_reported(
         if name not in MODELS:
             raise (DataError if stored.kind == OURS else UsageError)(
                 f"{stored.label}: does not say which model it holds ({stored.kind}); "
-                f"name it: --teacher-model, one of {', '.join(MODELS)}"
+                f"name it: {_of(wanted_by)}-model, one of {', '.join(MODELS)}"
             )
         model = MODELS[name].build(classes)
     report = _take(model, stored, options, seed=0)
     if image_size is not None:
         model.image_size = image_size
     return model.eval(), report
+
+
+def _of(option: str) -> str:
+    """Beginning of the options that say more about the model given to ``option``."""
+    return "--teacher" if option == "--weights" else option
 
 
 def _take(model: Detector, stored: Stored, options: LoadOptions, seed: int) -> LoadReport:

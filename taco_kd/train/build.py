@@ -6,6 +6,7 @@ import torch
 
 from taco_kd.config import Recipe, TrainConfig
 from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.distill.distiller import Distiller
 from taco_kd.errors import DataError
 from taco_kd.models.detector import Detector
@@ -42,6 +43,8 @@ def build(
     dataset = DetectionDataset(data, "train", student.image_size)
     if len(dataset) == 0:
         raise DataError(f"{data.path}: the train split holds no image")
+    if recipe.pseudo is not None:
+        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight)
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )

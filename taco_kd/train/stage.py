@@ -57,6 +57,9 @@ def train(
         found = run.record()
         before = validate(Recipe, found["recipe"], where=str(run.record_file))
         same = before == recipe and found["data"]["content_hash"] == data.content_hash
+        if before == recipe and found.get("pseudo") != (pseudo := _pseudo_record(recipe)):
+            changed = pseudo or found["pseudo"]
+            raise DataError(f"{out}: the pseudo-labels in {changed['path']} changed since; use --overwrite")
         if same and found.get("status") == "finished":
             return run
         resume = resume or same
@@ -126,7 +129,7 @@ def _begin(
     device = pick_device(recipe.train.device)
     torch.manual_seed(recipe.train.seed)
     dataset, state, reports = build(recipe, data, device)
-    steps_total = steps_of(recipe.train, len(dataset))
+    steps_total = steps_of(recipe.train, dataset.epoch_images)
     record = _record(asked, data, state, reports, steps_total)
     if state.distiller is not None:
         record["gate"] = pass_gate(state.student, state.distiller, data, device, on_progress)
@@ -149,6 +152,7 @@ def _record(
             "content_hash": data.content_hash,
             "image_size": data.record()["image_size"],
         },
+        "pseudo": _pseudo_record(recipe),
         "class_names": list(data.class_names),
         "class_pairs": lessons[0].class_pairs() if lessons else None,
         "init_hash": weights_hash(state.student.network),
@@ -161,3 +165,11 @@ def _record(
         "environment": describe(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _pseudo_record(recipe: Recipe) -> dict[str, Any] | None:
+    """Which pseudo-labels are mixed in, so that a resumed run meets the same ones."""
+    if recipe.pseudo is None:
+        return None
+    pseudo = DataDir.open(recipe.pseudo.data)
+    return {"path": str(pseudo.path.resolve()), "content_hash": pseudo.content_hash}

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from taco_kd.autolabel.stage import autolabel
+from taco_kd.autolabel.stage import AutolabelOptions, autolabel
 from taco_kd.errors import DataError, MissingResourceError, UsageError
 from taco_kd.models.ultralytics_file import UltralyticsDetector
 
@@ -104,7 +104,7 @@ def test_a_real_yolov8n_on_real_photos(tmp_path, capfd):
     # Where it stands in the photo, by eye; within 20 px, so that pixels and axes are the photo's own.
     assert found.boxes_xyxy[at].tolist() == pytest.approx([220, 40, 420, 380], abs=20)
 
-    result = autolabel(photos, detector, tmp_path / "out", limit=2)
+    result = autolabel(photos, detector, tmp_path / "out", options=AutolabelOptions(limit=2))
     assert result.overall.photos == 12
     assert result.overall.boxes >= 3
     assert set(result.overall.seen) <= set(detector.class_names)

@@ -10,7 +10,7 @@ from fake_detector import FakeDetector
 from PIL import Image
 
 from taco_kd.autolabel.figure import WIDTH_PX
-from taco_kd.autolabel.stage import autolabel
+from taco_kd.autolabel.stage import AutolabelOptions, autolabel
 from taco_kd.data.synthetic import SCENE_CLASSES
 from taco_kd.errors import DataError, UsageError
 
@@ -130,13 +130,14 @@ def test_results_and_photos_may_not_lie_in_each_other(make_folders, tmp_path, ou
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"scenes": 0}])
 def test_counts_below_one_are_refused(tmp_path, wrong):
     with pytest.raises(UsageError, match="at least 1"):
-        autolabel(None, FakeDetector([]), tmp_path / "out", **wrong)
+        autolabel(None, FakeDetector([]), tmp_path / "out", options=AutolabelOptions(**wrong))
 
 
 def test_without_photos_scenes_are_drawn_whose_truth_is_known(tmp_path):
     names = tuple(c.name for c in SCENE_CLASSES)
     whole_picture = [("Cigarette", 0.9, (0.0, 0.0, 640.0, 480.0))]
-    result = autolabel(None, FakeDetector(whole_picture, class_names=names), tmp_path / "out", scenes=4)
+    detector, options = FakeDetector(whole_picture, class_names=names), AutolabelOptions(scenes=4)
+    result = autolabel(None, detector, tmp_path / "out", options=options)
     assert result.overall.photos == 4
     assert result.overall.checked == 4  # every box can be compared with the truth
     assert result.overall.wrong == 4  # and no object of these scenes fills its picture
@@ -150,7 +151,9 @@ def test_without_photos_scenes_are_drawn_whose_truth_is_known(tmp_path):
 
 def test_limit_is_per_folder(make_folders, tmp_path):
     detector = FakeDetector([])
-    result = autolabel(make_folders({"paper": 4, "glass": 1}), detector, tmp_path / "out", limit=2)
+    result = autolabel(
+        make_folders({"paper": 4, "glass": 1}), detector, tmp_path / "out", options=AutolabelOptions(limit=2)
+    )
     assert [folder.photos for folder in result.folders] == [1, 2]
     assert detector.sizes == [(80, 60)] * 3
 

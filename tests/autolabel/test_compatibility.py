@@ -83,6 +83,7 @@ def test_a_users_table(tmp_path):
     table = load_compatibility(file)
     assert table.judge("bin-1", "cup", ()) is Verdict.COMPATIBLE
     assert table.judge("Bin 1", "anvil", ()) is Verdict.MISMATCH
+    assert table.judge("paper", "person", ()) is Verdict.MISMATCH  # the packaged table is still below it
     assert table.source == str(file)
 
 
@@ -110,3 +111,29 @@ def test_a_table_that_is_not_there_or_not_text(tmp_path):
     (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not UTF-8"):
         load_compatibility(tmp_path / "bad.csv")
+
+
+def test_a_users_cell_goes_before_the_packaged_one(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("detector_class,paper\nperson,?\n", encoding="utf-8")
+    assert load_compatibility(file).judge("paper", "person", COCO) is Verdict.UNKNOWN
+    assert load_compatibility(file).judge("glass", "person", COCO) is Verdict.MISMATCH
+
+
+def test_names_that_nobody_has_are_told_with_the_nearest(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("detector_class,papr,glass\nbotle,yes,yes\nperson,no,no\n", encoding="utf-8")
+    lines = load_compatibility(file).strangers(("paper", "glass"), COCO)
+    assert len(lines) == 2
+    assert "column 'papr' is no folder; did you mean 'paper'?" in lines[0]
+    assert "detector_class 'botle' is no class of the detector; did you mean 'bottle'?" in lines[1]
+    assert (
+        load_compatibility().strangers(("paper",), COCO) == []
+    )  # the packaged table covers more than anyone has
+
+
+def test_a_folder_of_which_nothing_can_be_judged():
+    table = load_compatibility()
+    assert table.silent("battery acid", COCO)
+    assert not table.silent("Paper", COCO)
+    assert not table.silent("bottle", COCO)

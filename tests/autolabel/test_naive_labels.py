@@ -41,7 +41,7 @@ def test_coco_has_one_category_a_folder_and_boxes_as_x_y_w_h(tmp_path):
         label_photo(Photo("glass/a.jpg", "glass"), (80, 60), Detections.empty(), ("person",)),
         label_photo(Photo("paper/b.jpg", "paper"), (80, 60), detections((1, 2, 11, 22)), ("person",)),
     ]
-    coco = to_coco(photos, ("glass", "metal", "paper"), detector="fake")
+    coco = to_coco(photos, ("glass", "metal", "paper"), description="fake")
     assert [c["name"] for c in coco["categories"]] == ["glass", "metal", "paper"]
     assert [i["file_name"] for i in coco["images"]] == ["glass/a.jpg", "paper/b.jpg"]
     (annotation,) = coco["annotations"]

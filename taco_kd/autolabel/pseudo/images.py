@@ -1,0 +1,94 @@
+"""The unlabelled images: from a folder of any depth, or a prepared dataset whose labels are not looked at."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from taco_kd.autolabel.folders import SUFFIXES
+from taco_kd.data.images import ImageJob, process_image
+from taco_kd.data.overlap import ImagePrint
+from taco_kd.errors import DataError
+from taco_kd.runs import DataDir, Split
+
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An unlabelled image made as the validation images were: ``size`` x ``size``, JPEG."""
+
+    source: Path
+    width: int
+    height: int
+    print: ImagePrint
+
+
+def find_images(root: Path) -> list[Path]:
+    """All images under ``root``, by name; hidden files and folders are passed over.
+
+    Raises:
+        DataError: no such folder, or no image in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the folder that holds the unlabelled images")
+    found = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise DataError(f"{root}: no image in it ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def images_of(data: DataDir, split: Split) -> list[Path]:
+    """The images of a split, whatever their labels."""
+    found = [data.image_file(split, image["file_name"]) for image in data.coco(split)["images"]]
+    if not found:
+        raise DataError(f"{data.path}: its {split} split holds no image")
+    return found
+
+
+def prepare_image(source: Path, size: int, target: Path) -> Prepared:
+    """Write ``source``, upright, as the square image ``target``.
+
+    Raises:
+        DataError: it is no image, or is damaged.
+    """
+    width, height = _upright_size(source)
+    done = process_image(ImageJob(source, width, height, size, target))
+    own = ImagePrint(target, frozenset({done.sha256, done.output_sha256}), done.phash)
+    return Prepared(source, width, height, own)
+
+
+def prepare_images(
+    sources: list[Path], size: int, folder: Path, names: list[str]
+) -> Iterator[Prepared | tuple[Path, str]]:
+    """Each image in turn, or the image and the reason why it cannot be used."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, name in zip(sources, names, strict=True):
+        try:
+            yield prepare_image(source, size, folder / name)
+        except DataError as error:
+            yield source, str(error)
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                width, height = image.size
+                turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: cannot be decoded ({reason})") from None
+    return (height, width) if turned else (width, height)
