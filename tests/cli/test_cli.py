@@ -17,6 +17,7 @@ COMMANDS = (
     "compare",
     "bench",
     "report",
+    "recipe",
     "study",
     "autolabel-demo",
     "list",
