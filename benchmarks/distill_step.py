@@ -82,7 +82,8 @@ class Released(nn.Module):
 
     def __init__(self, student: Detector, teacher: Detector) -> None:
         super().__init__()
-        pairs = zip(student.encoder_spec[-len(teacher.features_spec) :], teacher.features_spec, strict=False)
+        self.levels = min(len(student.encoder_spec), len(teacher.features_spec))  # the coarsest of both
+        pairs = zip(student.encoder_spec[-self.levels :], teacher.features_spec[-self.levels :], strict=True)
         self.projections = nn.ModuleList(nn.Conv2d(s.channels, t.channels, 1) for s, t in pairs)
 
     def forward(self, student: Detector, teacher: Detector, images: Tensor, targets: list | None) -> Tensor:
@@ -93,12 +94,10 @@ class Released(nn.Module):
         with stops_after(student.network.model.encoder) as maps_s:  # and again
             student(images)
         terms = [total(own.losses)] if targets is not None else []
-        for project, ours, theirs in zip(
-            self.projections, maps_s[-len(maps_t) :], maps_t[-len(self.projections) :], strict=True
-        ):
-            terms.append(
-                F.mse_loss(project(ours), F.interpolate(theirs, size=ours.shape[-2:], mode="bilinear"))
-            )
+        coarsest = slice(-self.levels, None)
+        for project, ours, theirs in zip(self.projections, maps_s[coarsest], maps_t[coarsest], strict=True):
+            resized = F.interpolate(theirs, size=ours.shape[-2:], mode="bilinear")
+            terms.append(F.mse_loss(project(ours), resized))
         queries = min(own.logits.shape[1], said.logits.shape[1])
         classes = min(own.logits.shape[2], said.logits.shape[2])
         log_p = (own.logits[:, :queries, :classes] / 4).log_softmax(-1)

@@ -11,7 +11,8 @@ from taco_kd.cli.common import AsJson, print_json, print_table, say
 
 app = typer.Typer(
     name="recipe",
-    help="What recipes there are, and what is in them.",
+    help="What recipes there are, and what is in them.\n\n[bold]Examples[/bold]\n\ntaco-kd recipe list\n\n"
+    "taco-kd recipe show paper",
     no_args_is_help=True,
     add_completion=False,
 )

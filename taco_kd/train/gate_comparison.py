@@ -64,7 +64,7 @@ def compare(
     device: torch.device | str,
     on_progress: Tick | None,
 ) -> Answer:
-    """The teacher against ``rows``, what the student finds in the val images at ``positions``."""
+    """The teacher against ``rows``: what the student finds in the images at ``positions`` of val."""
     assert isinstance(candidate.teacher, Detector)
     name, classes = candidate.teacher.model_name, candidate.classes
     shared = {student.class_names[i] for i in classes.student}

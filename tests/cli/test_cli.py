@@ -19,6 +19,7 @@ COMMANDS = (
     "compare",
     "bench",
     "report",
+    "recipe",
     "study",
     "autolabel-demo",
     "list",
