@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import random
@@ -18,6 +17,8 @@ from taco_kd.config import PrepareConfig
 from taco_kd.data.prepare import prepare
 from taco_kd.data.staging import folder_that_becomes, recover
 from taco_kd.data.synthetic import write_scenes
+
+fcntl = pytest.importorskip("fcntl")  # Windows cannot lock folders
 
 # Prepares argv[1] in argv[2]; kills itself at file operation number argv[3] in or beside argv[2].
 CHILD = """

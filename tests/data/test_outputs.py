@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,27 +58,44 @@ def test_yolo_labels_say_what_the_coco_files_say(data: DataDir) -> None:
     assert crowds == 1
 
 
-def test_ultralytics_reads_it_without_a_word(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("YOLO_OFFLINE", "true")
-    from ultralytics.data import YOLODataset
-    from ultralytics.data.utils import check_det_dataset
+# Prints what Ultralytics reads of the data.yaml in argv[1]. In a process of its own, since importing
+# Ultralytics changes Pillow: an unknown image would then start an installation of more decoders.
+READ_BY_ULTRALYTICS = """
+import json, sys
+from ultralytics.data import YOLODataset
+from ultralytics.data.utils import check_det_dataset
+found = check_det_dataset(sys.argv[1], autodownload=False)
+parts = {}
+for split in ("train", "val"):
+    data = YOLODataset(img_path=found[split], data=found, task="detect", augment=False, imgsz=128)
+    parts[split] = {l["im_file"]: [l["cls"].ravel().tolist(), l["bboxes"].tolist()] for l in data.labels}
+print("READ" + json.dumps([list(found["names"].values()), parts]))
+"""
 
-    monkeypatch.chdir("/")  # the paths must not depend on where one stands
-    found = check_det_dataset(str(data.yaml_file), autodownload=False)
-    assert list(found["names"].values()) == list(data.class_names)
+
+def test_ultralytics_reads_it_without_a_warning(data: DataDir) -> None:
+    environment = {**os.environ, "YOLO_OFFLINE": "true"}
+    words = [sys.executable, "-c", READ_BY_ULTRALYTICS, str(data.yaml_file)]
+    # From another folder: the paths must not depend on where one stands.
+    child = subprocess.run(words, capture_output=True, text=True, cwd="/", env=environment, check=False)
+    assert child.returncode == 0, child.stderr
+    assert "WARNING" not in child.stdout + child.stderr
+    line = next(line for line in child.stdout.splitlines() if line.startswith("READ"))
+    names, parts = json.loads(line.removeprefix("READ"))
+    assert tuple(names) == data.class_names
     for split in SPLITS:
+        (data.labels_dir(split).parent / f"{split}.cache").unlink(missing_ok=True)  # theirs
         coco = data.coco(split)
-        dataset = YOLODataset(img_path=found[split], data=found, task="detect", augment=False, imgsz=128)
-        assert len(dataset) == len(coco["images"])
-        boxes = sum(len(label["cls"]) for label in dataset.labels)
-        assert boxes == sum(not a["iscrowd"] for a in coco["annotations"])
-        file = Path(dataset.labels[0]["im_file"]).name
-        image = next(i for i in coco["images"] if i["file_name"] == file)
-        first = next(a for a in coco["annotations"] if a["image_id"] == image["id"] and not a["iscrowd"])
-        x, y, w, h = first["bbox"]
-        expected = [(x + w / 2) / 128, (y + h / 2) / 128, w / 128, h / 128]
-        assert dataset.labels[0]["bboxes"][0].tolist() == pytest.approx(expected, abs=2e-6)
-        (data.labels_dir(split).parent / f"{split}.cache").unlink(missing_ok=True)
+        index = {c["id"]: i for i, c in enumerate(coco["categories"])}
+        read = {Path(file).name: label for file, label in parts[split].items()}
+        assert set(read) == {image["file_name"] for image in coco["images"]}
+        for image in coco["images"]:
+            boxes = [a for a in coco["annotations"] if a["image_id"] == image["id"] and not a["iscrowd"]]
+            classes, found = read[image["file_name"]]
+            assert classes == [index[a["category_id"]] for a in boxes]
+            for (x, y, w, h), box in zip((a["bbox"] for a in boxes), found, strict=True):
+                expected = [(x + w / 2) / 128, (y + h / 2) / 128, w / 128, h / 128]
+                assert box == pytest.approx(expected, abs=2e-6)
 
 
 def test_card_says_how_much_by_whom_and_how(data: DataDir) -> None:
