@@ -196,7 +196,7 @@ def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_file_of_a_hundred_megabytes_is_read(tmp_path: Path) -> None:
     count = 500_000
-    images = [{"id": k, "file_name": f"{k}.jpg", "width": 640, "height": 480} for k in range(2_000)]
+    images = [{"id": k, "file_name": f"{k}.jpg", "width": 720, "height": 480} for k in range(2_000)]
     categories = [{"id": k, "name": f"c{k}"} for k in range(7)]
     annotations = []
     for k in range(count):
