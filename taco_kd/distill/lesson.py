@@ -13,6 +13,7 @@ from taco_kd.classes.class_map import ClassMap
 from taco_kd.classes.tables import read_table
 from taco_kd.config import DistillConfig
 from taco_kd.distill import pairing
+from taco_kd.distill.checks import check_lesson, predicts
 from taco_kd.distill.losses.attention import AttentionTransfer
 from taco_kd.distill.losses.feature_losses import FEATURE_LOSSES
 from taco_kd.distill.losses.l1 import l1
@@ -20,7 +21,6 @@ from taco_kd.distill.losses.l1_giou import l1_giou
 from taco_kd.distill.losses.sigmoid_bce import sigmoid_bce
 from taco_kd.distill.losses.softmax_kl import softmax_kl
 from taco_kd.distill.pairing import PairingSettings, Pairs
-from taco_kd.errors import UsageError
 from taco_kd.models.detector import Detector, FeatureModel
 from taco_kd.types import DetectorOutput, LayerOutput, QueryGroup, Targets
 
@@ -67,7 +67,7 @@ class Lesson(nn.Module):
         self.config = config
         # In a list, so not a child: the teacher is neither trained, nor saved, nor set to train().
         self._teacher = [teacher.eval().requires_grad_(False)]
-        self.needs_predictions = _predicts(config)
+        self.needs_predictions = predicts(config)
         self.pairing = PairingSettings(kind=config.pairing, min_score=config.min_teacher_score)
         self.classes = ClassMap([], [])
         if self.needs_predictions:
@@ -190,56 +190,3 @@ class Lesson(nn.Module):
         elif config.boxes == "l1-giou":
             terms["boxes"] = l1_giou(boxes, found.target_boxes, found.score)
         return terms, len(found)
-
-
-def check_lesson(config: DistillConfig, student: Detector, teacher: Detector | FeatureModel) -> None:
-    """UsageError where the settings ask one of the models for what it has not, with the way out."""
-    if not config.terms():
-        raise UsageError(
-            "distillation without a term: set one of distill.features, classes, boxes, attention"
-        )
-    if isinstance(teacher, FeatureModel):
-        if config.terms() != ["features"]:
-            raise UsageError(
-                f"{teacher.model_name} teaches features only: set distill.classes=off, distill.boxes=off, "
-                "distill.attention=off and distill.features=mse"
-            )
-    elif config.attention != "off" and "attention" not in teacher.offers:
-        raise UsageError(f"distill.attention: {teacher.model_name} has no encoder self-attention to teach by")
-    name = student.model_name
-    if config.features != "off" and config.maps == "encoder" and "encoder" not in student.offers:
-        raise UsageError(f"distill.maps=encoder: {name} hands out no encoder maps; set distill.maps=backbone")
-    if config.attention != "off" and "attention" not in student.offers:
-        raise UsageError(f"distill.attention: {name} has no encoder self-attention; set it to off")
-    if _predicts(config) and config.pairing == "injected" and not student.takes_queries:
-        raise UsageError(
-            f"distill.pairing=injected: {name} takes no queries beside its own, which needs RT-DETR with "
-            "denoising; set distill.pairing=hungarian"
-        )
-    if _predicts(config) and config.pairing == "assigned" and student.dense:
-        raise UsageError(
-            f"distill.pairing=assigned: the loss of {name} assigns several places to an object, and not one "
-            "query; set distill.pairing=hungarian"
-        )
-    if isinstance(teacher, Detector) and _predicts(config) and config.pairing == "index":
-        _check_index(student, teacher)
-
-
-def _predicts(config: DistillConfig) -> bool:
-    return config.classes != "off" or config.boxes != "off"
-
-
-def _check_index(student: Detector, teacher: Detector) -> None:
-    """UsageError where query i of one model cannot mean anything to query i of the other."""
-    if student.dense and teacher.dense and student.image_size != teacher.image_size:
-        raise UsageError(
-            f"distill.pairing=index pairs place i with place i, and at {student.image_size} px "
-            f"{student.model_name} has others than {teacher.model_name} at {teacher.image_size} px; "
-            "use --set distill.pairing=hungarian, or one size"
-        )
-    if student.dense != teacher.dense:
-        dense, other = (student, teacher) if student.dense else (teacher, student)
-        raise UsageError(
-            f"distill.pairing=index pairs query i with query i, but a query of {dense.model_name} is a place "
-            f"in the image and one of {other.model_name} is not; use --set distill.pairing=hungarian"
-        )
