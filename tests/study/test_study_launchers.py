@@ -198,7 +198,7 @@ def test_gpus_are_those_the_user_leaves_visible(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["nothing"], 2, "unknown study 'nothing': choose one of table1, table1-nano"),
+        (["nothing"], 2, "unknown study 'nothing': choose one of distill-nano, table1, table1-nano"),
         (["table1-nano", "--only", "x"], 2, "--only 'x': none of the 18 cells matches"),
         (["table1-nano", "--launcher", "k8s"], 2, "unknown launcher 'k8s'"),
         (["table1"], 3, "taco640: the study's dataset is not there"),
@@ -219,7 +219,7 @@ def test_a_dry_run_of_the_paper_table(tmp_path, monkeypatch):
     assert found.exit_code == 0
     assert "rt-co-detr_imagenet_seed2" in found.stdout
     assert "50 epochs" in found.stdout
-    assert "0 of 24 cells are finished" in found.stdout
+    assert "0 of 36 cells are finished" in found.stdout
     plan = json.loads(invoke("table1", "--dry-run", "--json").stdout)
     assert plan["notes"][0].startswith("data: taco640 is not a prepared dataset yet")
     assert any("weights/yolo11l.pt is not here" in note for note in plan["notes"])
