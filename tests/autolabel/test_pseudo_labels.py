@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from taco_kd.autolabel.pseudo.detect import detect
-from taco_kd.autolabel.pseudo.images import find_images, images_of
+from taco_kd.autolabel.pseudo.images import find_images, images_of, prepare_image
 from taco_kd.autolabel.pseudo.stage import PseudoOptions, pseudo_label
 from taco_kd.autolabel.pseudo.thresholds import Evidence, choose_thresholds, gather
 from taco_kd.errors import DataError, UsageError
@@ -143,6 +143,16 @@ def test_a_dataset_is_written_with_thresholds_and_hashes(small_data, photos, tmp
     assert {t.source for t in result.thresholds} <= {"own", "pooled"}
     again = pseudo_label(Oracle(small_data), find_images(photos), small_data, tmp_path / "again")
     assert again.data.content_hash == data.content_hash
+
+
+@pytest.mark.parametrize(("mode", "corner"), [("stretch", 250), ("letterbox", 114)])
+def test_unlabelled_images_are_placed_as_the_validation_images_are(mode, corner, tmp_path):
+    Image.new("RGB", (120, 60), (250, 250, 250)).save(tmp_path / "wide.png")
+    prepare_image(tmp_path / "wide.png", 64, tmp_path / "out.jpg", mode)
+    with Image.open(tmp_path / "out.jpg") as placed:
+        assert placed.size == (64, 64)
+        assert placed.getpixel((32, 32))[0] == pytest.approx(250, abs=3)
+        assert placed.getpixel((1, 1))[0] == pytest.approx(corner, abs=3)
 
 
 def test_validation_and_labelled_images_are_left_out_and_broken_ones_named(small_data, photos, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from taco_kd.autolabel.folders import SUFFIXES
+from taco_kd.data.geometry import Mode
 from taco_kd.data.images import ImageJob, process_image
 from taco_kd.data.overlap import ImagePrint
 from taco_kd.errors import DataError
@@ -57,26 +58,26 @@ def images_of(data: DataDir, split: Split) -> list[Path]:
     return found
 
 
-def prepare_image(source: Path, size: int, target: Path) -> Prepared:
-    """Write ``source``, upright, as the square image ``target``.
+def prepare_image(source: Path, size: int, target: Path, mode: Mode = "stretch") -> Prepared:
+    """Write ``source``, upright, as the square image ``target``; stretched or letterboxed.
 
     Raises:
         DataError: it is no image, or is damaged.
     """
     width, height = _upright_size(source)
-    done = process_image(ImageJob(source, width, height, size, target))
+    done = process_image(ImageJob(source, width, height, size, target, mode))
     own = ImagePrint(target, frozenset({done.sha256, done.output_sha256}), done.phash)
     return Prepared(source, width, height, own)
 
 
 def prepare_images(
-    sources: list[Path], size: int, folder: Path, names: list[str]
+    sources: list[Path], size: int, folder: Path, names: list[str], mode: Mode = "stretch"
 ) -> Iterator[Prepared | tuple[Path, str]]:
     """Each image in turn, or the image and the reason why it cannot be used."""
     folder.mkdir(parents=True, exist_ok=True)
     for source, name in zip(sources, names, strict=True):
         try:
-            yield prepare_image(source, size, folder / name)
+            yield prepare_image(source, size, folder / name, mode)
         except DataError as error:
             yield source, str(error)
 

@@ -187,11 +187,12 @@ def _prepare(
     sources: Sequence[Path], data: DataDir, validation: DataDir, on_progress: Tick | None
 ) -> tuple[list[Prepared], list[str]]:
     """The images that can be used, and a line for each that cannot."""
-    size = int(validation.record()["image_size"])
+    record = validation.record()
+    size, mode = int(record["image_size"]), record.get("config", {}).get("mode", "stretch")
     names = [output_name(number) for number in range(1, len(sources) + 1)]
     prepared, bad = [], []
     for done, found in enumerate(
-        prepare_images(list(sources), size, data.images_dir("train"), names), start=1
+        prepare_images(list(sources), size, data.images_dir("train"), names, mode), start=1
     ):
         if isinstance(found, Prepared):
             prepared.append(found)
