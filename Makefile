@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/taco-kd demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -90,6 +90,6 @@ def test_a_recipe_file_of_the_user(tmp_path):
 
 def test_prepare_settings_say_what_is_wrong():
     with pytest.raises(
-        UsageError, match=r"source = 'zip': input should be 'auto', 'synthetic', 'coco' or 'taco'"
+        UsageError, match=r"source = 'zip': input should be 'auto', 'synthetic', 'coco', 'taco'"
     ):
         validate(PrepareConfig, {"source": "zip"}, where="taco-kd prepare")

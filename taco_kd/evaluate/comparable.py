@@ -17,6 +17,7 @@ RECIPE_KEYS = {
     "train.batch_size": "batch size",
     "train.lr": "learning rate",
     "train.backbone_lr_ratio": "learning rate of the backbone",
+    "train.lr_ratios": "learning rates of other parts",
     "train.weight_decay": "weight decay",
     "train.warmup_steps": "warm-up",
     "train.schedule": "learning rate schedule",
@@ -24,6 +25,8 @@ RECIPE_KEYS = {
     "train.ema_decay": "moving average of weights",
     "train.horizontal_flip": "augmentation (horizontal flip)",
     "train.seed": "training seed",
+    "pretrain.steps": "steps of a stage before, without labels",
+    "pretrain.epochs": "epochs of a stage before, without labels",
 }
 """Recipe keys that must agree, with their names. ``teacher`` and ``distill`` are the treatment itself; device
 and checkpoint interval do not change what is trained; the number of steps is in the record. Settings of
@@ -194,7 +197,8 @@ def _compared(*records: Mapping[str, Any]) -> list[str]:
 def _at(record: Mapping[str, Any], key: str) -> Any:
     section, _, name = key.partition(".")
     values = (record.get("recipe") or {}).get(section) or {}
-    return values.get(name)
+    value = values.get(name)
+    return None if value == {} else value  # an empty table is as good as none, as in older records
 
 
 def _shown(value: object) -> str:

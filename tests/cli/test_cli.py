@@ -171,7 +171,7 @@ def test_the_four_first_commands_in_order(home):
     assert distilled.returncode == 0, distilled.stderr
     assert "packaged conditional-detr-nano" in distilled.stderr
     result = json.loads(distilled.stdout)
-    assert result["run"] == "taco-kd-out/runs/nano-paper"
+    assert result["run"] == "taco-kd-out/runs/nano-matched"
     assert 0 <= result["after"]["ap"] <= 1
 
     bench = run("bench", "--gpu", "t4", "--seconds", 0.2, "--iterations", 5, "--json", cwd=home)
@@ -194,7 +194,7 @@ def test_train_compare_and_report_on_what_is_there(home):
     compared = run(
         "compare",
         "taco-kd-out/runs/nano-baseline",
-        "taco-kd-out/runs/nano-paper",
+        "taco-kd-out/runs/nano-matched",
         "--resamples",
         100,
         cwd=home,
@@ -206,7 +206,7 @@ def test_train_compare_and_report_on_what_is_there(home):
     assert page.returncode == 0, page.stderr
     html = (home / "taco-kd-out/report.html").read_text()
     assert "nano-baseline" in html
-    assert "nano-paper" in html
+    assert "nano-matched" in html
     assert page.stdout.strip().endswith("report.html")
 
 

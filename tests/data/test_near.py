@@ -32,7 +32,8 @@ def test_packaged_backbone_finds_the_planted_copies_without_hashes(tmp_path: Pat
 
     root = write_scenes(tmp_path / "raw", count=8, seed=5, near_duplicates=2, exif_turned=1)
     planted = json.loads((root / "planted.json").read_text())["duplicates"]
-    config = PrepareConfig(root=root, size=192, hash_threshold=0, near="embeddings", near_threshold=0.95)
+    strict = {"hash_threshold": 0, "hash_size": 16}  # so that no hash finds them
+    config = PrepareConfig(root=root, size=192, near="embeddings", near_threshold=0.95, **strict)
     with pytest.raises(UsageError, match="give prepare a function"):
         prepare(config, tmp_path / "out")
     data = prepare(config, tmp_path / "out", embed=Embedder("rtdetr-nano"))

@@ -93,7 +93,7 @@ def test_mistakes_in_an_arm_are_named_before_anything_is_written(text, load, tmp
 
 
 def test_unknown_names():
-    with pytest.raises(UsageError, match="unknown study .table2.: choose one of distill-nano, table1"):
+    with pytest.raises(UsageError, match=r"unknown study 'table2': choose one of distill-nano, table1"):
         load_study("table2")
     with pytest.raises(UsageError, match=r"nowhere\.toml: no such study file"):
         load_study("nowhere.toml")
