@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taco_kd.data.audit_kinds import Found
+from taco_kd.data.bounds import ROUNDING_PX
 from taco_kd.data.coco_schema import CocoAnnotation, CocoImage
 
 SAME_BOX_IOU = 0.95
 """Two boxes that overlap so much are one box."""
 MASK_IOU = 0.7
 """The box around an annotation's polygons must overlap its own box so much."""
-_ROUNDING_PX = 0.01
 _SLIVER_PX = 4.0  # boxes of so few pixels miss MASK_IOU by rounding
 
 
@@ -28,7 +28,7 @@ def place_of(entry: CocoAnnotation, image: CocoImage) -> tuple[Found | None, lis
         line = f"{who} has no area in the {image.width}x{image.height} image"
         return Found("degenerate_box", line, image.file_name, entry.id, "dropped"), None
     over_px = max(-x, -y, x + w - image.width, y + h - image.height)
-    if over_px <= _ROUNDING_PX:
+    if over_px <= ROUNDING_PX:
         return None, entry.bbox
     clamped = [left, top, right - left, bottom - top]
     line = f"{who} leaves the {image.width}x{image.height} image by {over_px:.4g} px"

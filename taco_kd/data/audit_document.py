@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from taco_kd.data.audit_boxes import against_each_other, box_json, mask_against_box, place_of
 from taco_kd.data.audit_kinds import Found
-from taco_kd.data.coco_schema import CocoAnnotation, CocoCategory, CocoImage
+from taco_kd.data.coco_schema import CocoAnnotation, CocoCategory, CocoImage, short
 from taco_kd.data.records import Finding, RawDataset
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -185,9 +185,9 @@ def _parsed(kind: type[Part], entry: object, what: str, seen: Inspected) -> Part
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
     identity: Hashable = entry.get("id", "?") if isinstance(entry, dict) else "?"
-    who = f"{what} id {_short(identity)}" if isinstance(entry, dict) else f"{what} {_short(entry)}"
+    who = f"{what} id {short(identity)}" if isinstance(entry, dict) else f"{what} {short(entry)}"
     key = ".".join(str(part) for part in problem["loc"])
-    value = f" = {_short(problem['input'])}" if key and problem["type"] != "missing" else ""
+    value = f" = {short(problem['input'])}" if key and problem["type"] != "missing" else ""
     line = f"{who}: {key}{value}: {problem['msg'].lower()}"
     number = identity if what == "annotation" and isinstance(identity, int) else None
     name = entry.get("file_name") if isinstance(entry, dict) else None
@@ -204,14 +204,6 @@ def _add(
     fixed: str = "",
 ) -> None:
     seen.found.append(Found(kind, line, image, annotation_id, fixed))
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python refuses to print integers of more than 4,300 digits
-        return "a number too long to print"
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def raw_findings(raw: RawDataset) -> list[Finding]:

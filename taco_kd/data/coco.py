@@ -6,16 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from taco_kd.data.bounds import fitted
 from taco_kd.data.coco_schema import CocoAnnotation, CocoFile, CocoImage, licences, parse
 from taco_kd.data.records import Annotation, Category, Finding, ImageRecord, RawDataset
 from taco_kd.errors import DataError
 from taco_kd.files import read_json
-
-TOLERATED_PX = 2.0
-"""Boxes that leave their image by no more than this are clipped without being asked: outlines drawn by hand
-end a pixel outside now and then (seven boxes of the official TACO file do, by at most 1.32 pixels)."""
-
-_ROUNDING_PX = 0.01  # not worth a finding: writers round to two or three decimals
 
 
 def read_coco(
@@ -111,24 +106,19 @@ def _inside(
     """The annotation, clipped to its image where that is allowed; None when nothing was left of it."""
     x, y, w, h = entry.bbox
     bbox = f"[{x:g}, {y:g}, {w:g}, {h:g}]"
-    who = f"{where}: annotation id {entry.id}: bbox {bbox} of {image.file_name!r}"
     polygons = _polygons(entry, findings)
     area = w * h if entry.area is None else entry.area
     whole = Annotation(number, entry.category_id, (x, y, w, h), polygons, max(area, 0.0), entry.iscrowd)
-    over_px = max(-x, -y, x + w - image.width, y + h - image.height)
-    if over_px > TOLERATED_PX and not clip_boxes:
-        size = f"the {image.width}x{image.height} image"
-        raise DataError(f"{who} leaves {size} by {over_px:.4g} px; correct it or add --clip-boxes")
-    clipped = whole.clipped(image.width, image.height) if w > 0 and h > 0 else None
-    if clipped is None:
-        if not clip_boxes:
-            raise DataError(f"{who} has no area in the image; correct it or drop it with --clip-boxes")
-        line = f"annotation id {entry.id}: {bbox} has no area in {image.file_name}, dropped"
-        findings.append(Finding("dropped_box", line, image.file_name, entry.id))
-    elif over_px > _ROUNDING_PX:
-        line = f"annotation id {entry.id}: {bbox} left {image.file_name} by {over_px:.4g} px, clipped"
-        findings.append(Finding("clipped_box", line, image.file_name, entry.id))
-    return clipped
+    return fitted(
+        whole,
+        (image.width, image.height),
+        who=f"{where}: annotation id {entry.id}: bbox {bbox} of {image.file_name!r}",
+        clip_boxes=clip_boxes,
+        findings=findings,
+        found=f"annotation id {entry.id}: {bbox}",
+        file_name=image.file_name,
+        annotation_id=entry.id,
+    )
 
 
 def _polygons(entry: CocoAnnotation, findings: list[Finding]) -> tuple[tuple[float, ...], ...]:

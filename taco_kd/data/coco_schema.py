@@ -114,7 +114,7 @@ def _explain(error: ValidationError, document: dict[str, Any]) -> str:
     entry = document[section][index]
     name = section.removesuffix("s") if section != "categories" else "category"
     who = (
-        f"{name} id {_short(entry['id'])}"
+        f"{name} id {short(entry['id'])}"
         if isinstance(entry, dict) and "id" in entry
         else f"{section}[{index}]"
     )
@@ -123,10 +123,11 @@ def _explain(error: ValidationError, document: dict[str, Any]) -> str:
     field = str(location[2])
     if field not in entry:
         return f"{who}: no {field!r}"
-    return f"{who}: {field} = {_short(entry[field])}: {first['msg'].lower()}"
+    return f"{who}: {field} = {short(entry[field])}: {first['msg'].lower()}"
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value of a file as it stands in a message: at most 80 characters."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to print integers of more than 4,300 digits

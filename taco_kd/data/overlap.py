@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from taco_kd.data.hashes import perceptual_hash
 from taco_kd.data.pixel_check import MAX_CELL_DIFFERENCE, pixel_difference
 from taco_kd.errors import DataError
 from taco_kd.files import sha256_file
@@ -61,9 +61,7 @@ def print_of(path: Path, *more_hashes: str) -> ImagePrint:
         DataError: it is missing or cannot be decoded.
     """
     with _opened(path) as image:
-        return ImagePrint(
-            path, frozenset({sha256_file(path), *more_hashes}), imagehash.phash(image).hash.ravel()
-        )
+        return ImagePrint(path, frozenset({sha256_file(path), *more_hashes}), perceptual_hash(image))
 
 
 def prints_of_split(data: DataDir, split: Split) -> list[ImagePrint]:

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from xml.etree import ElementTree
 
-from taco_kd.data.bounds import fitted
+from taco_kd.data.bounds import fitted, with_box
 from taco_kd.data.headers import IMAGE_SUFFIXES, images_below, stays_inside, upright_size
 from taco_kd.data.records import Annotation, Box, Category, Finding, ImageRecord, Part, RawDataset
 from taco_kd.data.yolo import image_ids
@@ -52,7 +52,7 @@ def read_voc(root: Path, *, clip_boxes: bool = False) -> RawDataset:
             box = _box(element, who)
             hard = (element.findtext("difficult") or "").strip() == "1"
             plain = Annotation(count, index[name], box, (), box[2] * box[3], int(hard))
-            inside = fitted(plain, size, who=who, clip_boxes=clip_boxes, findings=findings)
+            inside = fitted(plain, size, who=with_box(who, plain), clip_boxes=clip_boxes, findings=findings)
             if inside is not None:
                 kept.append(inside)
                 count, difficult = count + 1, difficult + hard

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from taco_kd.data.bounds import fitted
+from taco_kd.data.bounds import fitted, with_box
 from taco_kd.data.headers import upright_size
 from taco_kd.data.records import Annotation, Category, Finding, ImageRecord, Part, Polygon, RawDataset
 from taco_kd.data.yolo_layout import YoloLayout, read_layout
@@ -108,7 +108,7 @@ def _read_labels(
             continue
         who = f"{file}:{number}"
         annotation = parse_line(line, size, len(layout.names), who=who, number=first_id + len(found))
-        inside = fitted(annotation, size, who=who, clip_boxes=clip, findings=findings)
+        inside = fitted(annotation, size, who=with_box(who, annotation), clip_boxes=clip, findings=findings)
         if inside is not None:
             found.append(inside)
     return tuple(found)

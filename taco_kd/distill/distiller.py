@@ -6,7 +6,7 @@ L_total = L_student + l_feat L_feat + l_cls L_cls + l_box L_box (Eq. 1 of RT-CO-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ class DistillTerms:
     weighted: dict[str, Tensor]
     weights: dict[str, float]
     pairs: int
-    gradient_shares: dict[str, float] | None = field(default=None)
+    gradient_shares: dict[str, float] | None = None
 
 
 def term_name(lesson: int, term: str) -> str:

@@ -93,11 +93,15 @@ def _two_stages(
     first_recipe = recipe.model_copy(update=alone)
     images = len(data.coco("train")["images"])
     before, after = (steps_of(each, images) for each in (config, recipe.train))
-    if not resume:  # a mistake must not cost the run that was there
-        _, _, _, record = _begin(first_recipe, recipe, data, on_progress)
+    first, tick = RunDir(run.path / PRETRAIN), _part(on_progress, 0, before + after)
+    if resume:
+        train(first_recipe, data, first.path, on_progress=tick)
+    else:
+        dataset, state, steps_total, record = _begin(first_recipe, first_recipe, data, on_progress)
+        # only now, when every model was built: a mistake must not cost the run that was there
         claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
-        run.write_record({**record, "steps_total": after})
-    first = train(first_recipe, data, run.path / PRETRAIN, on_progress=_part(on_progress, 0, before + after))
+        run.write_record({**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after})
+        go_on(first, record, state, dataset, first_recipe, steps_total, False, tick)
     weights = {"weights": str(first.path), "backbone_from": None}
     second = recipe.model_copy(update={"student": recipe.student.model_copy(update=weights)})
     dataset, state, steps_total, record = _begin(second, recipe, data, None)

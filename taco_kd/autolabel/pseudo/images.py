@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from taco_kd.autolabel.folders import SUFFIXES
 from taco_kd.data.geometry import Mode
+from taco_kd.data.headers import upright_size
 from taco_kd.data.images import ImageJob, process_image
 from taco_kd.data.overlap import ImagePrint
 from taco_kd.errors import DataError
 from taco_kd.runs import DataDir, Split
-
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def prepare_image(source: Path, size: int, target: Path, mode: Mode = "stretch")
     Raises:
         DataError: it is no image, or is damaged.
     """
-    width, height = _upright_size(source)
+    width, height = upright_size(source)
     done = process_image(ImageJob(source, width, height, size, target, mode))
     own = ImagePrint(target, frozenset({done.sha256, done.output_sha256}), done.phash)
     return Prepared(source, width, height, own)
@@ -80,16 +75,3 @@ def prepare_images(
             yield prepare_image(source, size, folder / name, mode)
         except DataError as error:
             yield source, str(error)
-
-
-def _upright_size(path: Path) -> tuple[int, int]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                width, height = image.size
-                turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-    except Exception as error:  # decoders raise nearly anything on damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: cannot be decoded ({reason})") from None
-    return (height, width) if turned else (width, height)
