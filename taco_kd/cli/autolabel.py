@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from taco_kd.cli.common import OUT, AsJson, Device, Overwrite, print_json, print_table, say
+from taco_kd.cli.model_options import DetectorClasses, DetectorModel, TrustPickle
 
 if TYPE_CHECKING:
     from taco_kd.autolabel.find import Finders
@@ -47,14 +48,8 @@ def autolabel_demo(
             help="Grounding DINO, OWL-ViT or OWLv2: a folder or hub name. It is asked for the folder's name."
         ),
     ] = None,
-    detector_classes: Annotated[
-        Optional[str],
-        typer.Option(help="Classes of a detector that names none: coco-80, coco-91, or a file of names."),
-    ] = None,
-    detector_model: Annotated[
-        Optional[str],
-        typer.Option(help="What bare weights are of, if they do not say: a name of list models."),
-    ] = None,
+    detector_classes: DetectorClasses = None,
+    detector_model: DetectorModel = None,
     keep: Annotated[
         str, typer.Option("--filter", help="The remedy whose labels become the dataset 'filtered'.")
     ] = "table",
@@ -68,10 +63,7 @@ def autolabel_demo(
     review_sample: Annotated[
         int, typer.Option(min=0, help="How many boxes the gallery asks about, picked by chance.")
     ] = 60,
-    trust_pickle: Annotated[
-        bool,
-        typer.Option("--trust-pickle", help="Let Ultralytics load .pt files itself: they can run any code."),
-    ] = False,
+    trust_pickle: TrustPickle = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,

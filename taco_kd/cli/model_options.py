@@ -31,6 +31,18 @@ AddPrefix = Annotated[Optional[str], typer.Option(help="Prefix to put before the
 AllowPartial = Annotated[
     bool, typer.Option("--allow-partial", help="Go on although less than 90 % of the model's values arrived.")
 ]
+DetectorClasses = Annotated[
+    Optional[str],
+    typer.Option(help="Classes of a detector that names none: coco-80, coco-91, or a file of names."),
+]
+DetectorModel = Annotated[
+    Optional[str],
+    typer.Option(help="What bare weights are of, if they do not say: a name of list models."),
+]
+TrustPickle = Annotated[
+    bool,
+    typer.Option("--trust-pickle", help="Let Ultralytics load .pt files itself: they can run any code."),
+]
 ImageSize = Annotated[
     Optional[int], typer.Option(help="Side in pixels of the input.", show_default="as the weights say")
 ]

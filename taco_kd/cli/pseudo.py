@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from taco_kd.cli.common import OUT, AsJson, Device, Overwrite, print_json, print_table, say
+from taco_kd.cli.model_options import DetectorClasses, DetectorModel, TrustPickle
 
 if TYPE_CHECKING:
     from taco_kd.runs import DataDir
@@ -58,18 +59,9 @@ def pseudo_label(
     class_map: Annotated[
         Optional[Path], typer.Option(help="CSV file with lines DETECTOR'S CLASS,DATASET'S CLASS.")
     ] = None,
-    detector_classes: Annotated[
-        Optional[str],
-        typer.Option(help="Classes of a detector that names none: coco-80, coco-91, or a file of names."),
-    ] = None,
-    detector_model: Annotated[
-        Optional[str],
-        typer.Option(help="What bare weights are of, if they do not say: a name of list models."),
-    ] = None,
-    trust_pickle: Annotated[
-        bool,
-        typer.Option("--trust-pickle", help="Let Ultralytics load .pt files itself: they can run any code."),
-    ] = False,
+    detector_classes: DetectorClasses = None,
+    detector_model: DetectorModel = None,
+    trust_pickle: TrustPickle = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -19,6 +19,7 @@ from taco_kd.cli.common import (
     print_table,
     say,
 )
+from taco_kd.cli.model_options import TrustPickle
 
 if TYPE_CHECKING:
     from taco_kd.evaluate.evaluation import Evaluation
@@ -65,10 +66,7 @@ def evaluate(
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Leave out repeated rows of results files.")
     ] = False,
-    trust_pickle: Annotated[
-        bool,
-        typer.Option("--trust-pickle", help="Let Ultralytics load .pt files itself: they can run any code."),
-    ] = False,
+    trust_pickle: TrustPickle = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
     as_json: AsJson = False,

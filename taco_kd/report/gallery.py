@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from taco_kd.autolabel.agreement import FORMAT
 from taco_kd.autolabel.harm import Suspicion
 from taco_kd.autolabel.results import FIGURE, GALLERY, LABELS, RECORD
 from taco_kd.files import read_json, write_text
+from taco_kd.report.images import encoded_uri
 from taco_kd.report.templates import own_text, template
 
 MOST_CARDS = 240
@@ -128,15 +127,7 @@ def _uri(path: Path, max_chars: int) -> str | None:
             photo = ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, SyntaxError, ValueError):
         return None
-    encoded = b""
-    for side_px in _SIDES_PX:
-        photo.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
-        stream = io.BytesIO()
-        photo.save(stream, "JPEG", quality=80, optimize=True)
-        encoded = base64.b64encode(stream.getvalue())
-        if len(encoded) <= max_chars:
-            break
-    return "data:image/jpeg;base64," + encoded.decode()
+    return encoded_uri(photo, max_chars, quality=80, sides_px=_SIDES_PX)
 
 
 def _share(value: float | None) -> str:

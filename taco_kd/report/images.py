@@ -174,11 +174,16 @@ def jpeg_uri(path: Path, max_chars: int) -> str:
         raise DataError(f"{path}: no such image; the dataset folder is not whole") from None
     except (OSError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be decoded ({error})") from None
+    return encoded_uri(image, max_chars, quality=82, sides_px=_SIDES_PX)
+
+
+def encoded_uri(image: Image.Image, max_chars: int, *, quality: int, sides_px: Sequence[int]) -> str:
+    """``image`` as a JPEG data URI, in the largest of ``sides_px`` that fits ``max_chars`` of base64."""
     encoded = b""
-    for side_px in _SIDES_PX:
+    for side_px in sides_px:
         image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=82, optimize=True)
+        image.save(stream, "JPEG", quality=quality, optimize=True)
         encoded = base64.b64encode(stream.getvalue())
         if len(encoded) <= max_chars:
             break

@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from taco_kd.cli.app import main
 from taco_kd.models import zoo
 
 IMAGES = 6
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Said]:
-    """The program in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["taco-kd", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        found = capsys.readouterr()
-        return Said(int(caught.value.code or 0), found.out, found.err)
-
-    return call
 
 
 def truth() -> dict[str, Any]:
@@ -89,7 +64,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return found, annotations
 
 
-def test_results_of_any_tool(run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_results_of_any_tool(run: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path) -> None:
     found, annotations = files
     said = run("evaluate", found, "--annotations", annotations)
     assert said.code == 0, said.err
@@ -100,7 +75,7 @@ def test_results_of_any_tool(run: Callable[..., Said], files: tuple[Path, Path],
     assert sorted(p.name for p in tmp_path.iterdir()) == ["found.json", "gt.json"]
 
 
-def test_json_says_everything(run: Callable[..., Said], files: tuple[Path, Path]) -> None:
+def test_json_says_everything(run: Callable[..., Any], files: tuple[Path, Path]) -> None:
     found, annotations = files
     said = run(
         "evaluate", found, "--annotations", annotations, "--json", "--areas", "original", "--confidence", 0.3
@@ -121,7 +96,7 @@ def test_json_says_everything(run: Callable[..., Said], files: tuple[Path, Path]
     assert json.loads(resized.out)[str(found)]["ap_medium"] is not None
 
 
-def test_page(run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_page(run: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path) -> None:
     from PIL import Image
 
     found, annotations = files
@@ -183,7 +158,7 @@ def boxes(convert: Callable[..., list[float]]) -> list[dict[str, Any]]:
     ],
 )
 def test_bad_results_are_one_line_and_exit_code_3(
-    run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path, rows: Any, says: str
+    run: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path, rows: Any, says: str
 ) -> None:
     found, annotations = files
     found.write_text(json.dumps(rows))  # writes NaN and Infinity as other tools do
@@ -219,7 +194,7 @@ def test_bad_results_are_one_line_and_exit_code_3(
     ],
 )
 @pytest.mark.usefixtures("files")
-def test_mistakes(run: Callable[..., Said], words: list[str], code: int, says: str) -> None:
+def test_mistakes(run: Callable[..., Any], words: list[str], code: int, says: str) -> None:
     said = run("evaluate", *words)
     assert said.code == code, said.err
     assert said.out == ""
@@ -227,7 +202,7 @@ def test_mistakes(run: Callable[..., Said], words: list[str], code: int, says: s
     assert "Traceback" not in said.err
 
 
-def test_original_areas_need_original_sizes(run: Callable[..., Said], files: tuple[Path, Path]) -> None:
+def test_original_areas_need_original_sizes(run: Callable[..., Any], files: tuple[Path, Path]) -> None:
     found, annotations = files
     bare = truth()
     for image in bare["images"]:
@@ -238,7 +213,7 @@ def test_original_areas_need_original_sizes(run: Callable[..., Said], files: tup
     assert "use --areas resized" in said.err
 
 
-def test_repeated_rows_can_be_left_out(run: Callable[..., Said], files: tuple[Path, Path]) -> None:
+def test_repeated_rows_can_be_left_out(run: Callable[..., Any], files: tuple[Path, Path]) -> None:
     found, annotations = files
     found.write_text(json.dumps([*results(), *results()]))
     said = run("evaluate", found, "--annotations", annotations, "--drop-duplicates", "--json")
@@ -246,7 +221,7 @@ def test_repeated_rows_can_be_left_out(run: Callable[..., Said], files: tuple[Pa
     assert json.loads(said.out)[str(found)]["ap50"] == pytest.approx(1)
 
 
-def test_weights_of_ours_on_a_dataset(run: Callable[..., Said], small_data: Any, tmp_path: Path) -> None:
+def test_weights_of_ours_on_a_dataset(run: Callable[..., Any], small_data: Any, tmp_path: Path) -> None:
     weights = shutil.copy(zoo.packaged_file(zoo.find("conditional-detr-nano")), tmp_path / "nano.safetensors")
     said = run("evaluate", weights, "--data", small_data.path, "--device", "cpu")
     assert said.code == 0, said.err
@@ -282,9 +257,7 @@ def finished_run(folder: Path, data: Any) -> Path:
     return folder
 
 
-def test_a_run_on_its_own_data_and_on_other(
-    run: Callable[..., Said], small_data: Any, tmp_path: Path
-) -> None:
+def test_a_run_on_its_own_data_and_on_other(run: Callable[..., Any], small_data: Any, tmp_path: Path) -> None:
     from taco_kd.config import PrepareConfig
     from taco_kd.data.prepare import prepare
 
@@ -308,7 +281,7 @@ def test_a_run_on_its_own_data_and_on_other(
 
 
 def test_several_models_get_a_page_each(
-    run: Callable[..., Said], files: tuple[Path, Path], tmp_path: Path
+    run: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     found, annotations = files
     other = shutil.copy(found, tmp_path / "other.json")

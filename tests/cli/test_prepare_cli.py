@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
-from taco_kd.cli.app import main
 from taco_kd.data.synthetic import write_scenes
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(scope="module")
@@ -25,25 +17,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(tmp_path_factory.mktemp("raw") / "r", count=12, seed=2)
 
 
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Said]:
-    """The program in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["taco-kd", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        found = capsys.readouterr()
-        return Said(int(caught.value.code or 0), found.out, found.err)
-
-    return call
-
-
 def test_layout_is_recognised_classes_merged_and_the_folder_is_a_source_again(
-    run: Callable[..., Said], raw: Path
+    run: Callable[..., Any], raw: Path
 ) -> None:
     said = run("prepare", "--root", raw, "--size", 64, "--class-map", "taco-10", "--stratify", "--out", "a")
     assert said.code == 0, said.err
@@ -66,14 +41,14 @@ def test_layout_is_recognised_classes_merged_and_the_folder_is_a_source_again(
         assert json.loads(said.out)["path"] == out
 
 
-def test_every_source_is_listed(run: Callable[..., Said]) -> None:
+def test_every_source_is_listed(run: Callable[..., Any]) -> None:
     from taco_kd.data.sources import SOURCES
 
     listed = {line.split()[0] for line in run("list", "sources").out.splitlines() if line.strip()}
     assert set(SOURCES) <= listed
 
 
-def test_dry_run_writes_nothing(run: Callable[..., Said], raw: Path) -> None:
+def test_dry_run_writes_nothing(run: Callable[..., Any], raw: Path) -> None:
     said = run("prepare", "--root", raw, "--dry-run", "--kfold", 3)
     assert said.code == 0, said.err
     assert "12 images with" in said.out
@@ -84,7 +59,7 @@ def test_dry_run_writes_nothing(run: Callable[..., Said], raw: Path) -> None:
     assert (plan["source"], plan["images"]) == ("taco", {"train": 10, "val": 2})
 
 
-def test_former_name_of_ratio_still_works_and_is_not_advertised(run: Callable[..., Said], raw: Path) -> None:
+def test_former_name_of_ratio_still_works_and_is_not_advertised(run: Callable[..., Any], raw: Path) -> None:
     plan = json.loads(run("prepare", "--root", raw, "--dry-run", "--json", "--train-ratio", 0.5).out)
     assert plan["images"] == {"train": 6, "val": 6}
     assert "--train-ratio" not in run("prepare", "--help").out
@@ -105,7 +80,7 @@ def test_former_name_of_ratio_still_works_and_is_not_advertised(run: Callable[..
         (["--ids", "taco-paper-225"], 3, "taco-paper-225: 224 of its 225 images are not in the dataset"),
     ],
 )
-def test_mistakes_are_one_line(run: Callable[..., Said], words: list[str], code: int, expected: str) -> None:
+def test_mistakes_are_one_line(run: Callable[..., Any], words: list[str], code: int, expected: str) -> None:
     said = run("prepare", *words, "--scenes", 4, "--size", 32, "--out", "out")
     assert said.code == code
     assert expected in said.err.splitlines()[-1]
