@@ -52,8 +52,9 @@ def prepare(
 ) -> None:
     """Make a dataset: find duplicates, turn by EXIF, resize, split; as COCO and YOLO at once.
 
-    Without a source it draws the built-in synthetic scenes. With --root it recognises TACO's, COCO's, YOLO's
-    and Pascal VOC's layouts.
+    Without a source it draws the built-in synthetic scenes.
+
+    With --root it recognises TACO's, COCO's, YOLO's and Pascal VOC's layouts.
 
     [bold]Examples[/bold]
 
