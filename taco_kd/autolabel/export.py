@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from taco_kd.autolabel.naive import LabelledPhoto, NaiveBox, to_coco
 from taco_kd.autolabel.remedies import Boxes
+from taco_kd.data.yolo_output import label_line
 from taco_kd.files import write_json, write_text
 
 IMAGES = "images/train"
@@ -94,5 +95,4 @@ def _copy(source: Path, target: Path, twin: Path | None) -> None:
 
 def _yolo_line(box: NaiveBox, index: dict[str, int], width: int, height: int) -> str:
     x1, y1, x2, y2 = box.box_xyxy
-    values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-    return f"{index[box.label]} " + " ".join(f"{v:.6f}" for v in values) + "\n"
+    return label_line(index[box.label], (x1, y1, x2 - x1, y2 - y1), width, height) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from taco_kd.data.hash_search import close_pairs
 from taco_kd.data.hashes import perceptual_hash
 from taco_kd.data.pixel_check import MAX_CELL_DIFFERENCE, pixel_difference
 from taco_kd.errors import DataError
@@ -74,13 +76,16 @@ def copies(candidates: Sequence[ImagePrint], others: Sequence[ImagePrint]) -> di
     if not candidates or not others:
         return {}
     by_hash = {digest: other for other in others for digest in other.hashes}
-    signs = np.stack([other.phash for other in others]).astype(np.float32) * 2 - 1
+    near: dict[int, list[int]] = defaultdict(list)
+    hashes = np.stack([each.phash for each in (*candidates, *others)])
+    for first, second, _ in zip(*(column.tolist() for column in close_pairs(hashes, MAX_BITS)), strict=True):
+        if first < len(candidates) <= second:
+            near[first].append(second - len(candidates))
     found: dict[int, ImagePrint] = {}
     for place, candidate in enumerate(candidates):
         same = next((by_hash[digest] for digest in candidate.hashes if digest in by_hash), None)
         if same is None:
-            bits = (signs.shape[1] - signs @ (candidate.phash.astype(np.float32) * 2 - 1)) / 2
-            close = [others[int(i)] for i in np.flatnonzero(bits <= MAX_BITS)]
+            close = [others[i] for i in sorted(near[place])]
             same = next((other for other in close if _same_pixels(candidate, other)), None)
         if same is not None:
             found[place] = same
