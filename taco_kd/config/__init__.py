@@ -5,18 +5,18 @@ The text under each field is its documentation, and the help of the flag that se
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from typing_extensions import Self
 
 from taco_kd.config.base import Settings
 from taco_kd.config.distill import DistillConfig
+from taco_kd.config.train import TrainConfig
 from taco_kd.errors import UsageError, one_of
 
 if sys.version_info >= (3, 11):
@@ -120,52 +120,6 @@ class TeacherConfig(LoadConfig):
     tokens: Literal["grid", "as-released"] = "grid"
     """how the tokens of a DINOv3 ViT become a map: patches on their grid, or as the paper's code does it,
     with the registers left in and the list resized as a line (which scrambles it)"""
-
-
-class TrainConfig(Settings):
-    steps: int | None = Field(None, ge=1)
-    """optimiser steps; overrides epochs"""
-    epochs: int = Field(50, ge=1)
-    """passes over the training images"""
-    batch_size: int = Field(16, ge=1)
-    """images in one step"""
-    lr: float = Field(5e-5, gt=0)
-    """peak learning rate of AdamW"""
-    backbone_lr_ratio: float = Field(1.0, ge=0)
-    """learning rate of the backbone, as a multiple of lr"""
-    lr_ratios: dict[str, float] = Field(default_factory=dict)
-    """learning rates of other parts, as multiples of lr, by regular expressions searched in the names of the
-    parameters; the first that is found counts"""
-    weight_decay: float = Field(1e-4, ge=0)
-    """weight decay of AdamW"""
-    warmup_steps: int = Field(0, ge=0)
-    """steps over which the learning rate rises linearly from zero"""
-    schedule: Literal["flat", "cosine"] = "flat"
-    """learning rate after the warm-up"""
-    clip_norm: float = Field(0.1, gt=0)
-    """largest norm of the whole gradient"""
-    ema_decay: float = Field(0.0, ge=0, lt=1)
-    """decay of the moving average of weights that is kept as the result; 0 keeps the last weights"""
-    horizontal_flip: float = Field(0.5, ge=0, le=1)
-    """probability of mirroring an image"""
-    seed: int = Field(0, ge=0)
-    """seed of data order, augmentation and new layers"""
-    checkpoint_seconds: float = Field(60.0, gt=0)
-    """a run that is killed loses at most about this much work"""
-    device: str = "auto"
-    """cpu, cuda, cuda:1, or auto"""
-
-    @field_validator("lr_ratios")
-    @classmethod
-    def _patterns(cls, ratios: dict[str, float]) -> dict[str, float]:
-        for pattern, ratio in ratios.items():
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression ({error})") from None
-            if ratio < 0:
-                raise ValueError(f"{pattern!r} = {ratio:g}: a learning rate cannot be negative")
-        return ratios
 
 
 class LessonConfig(Settings):
