@@ -113,6 +113,7 @@ def steps(
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
     while state.step < steps_total:
         started = time.perf_counter()
+        torch.manual_seed(config.seed * SEED_STRIDE + state.step)
         student.train()
         lr = lr_at(state.step, steps_total, config)
         set_lr(state.optimizer, lr)

@@ -16,18 +16,20 @@ from taco_kd.errors import DataError, UsageError
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
-from taco_kd.runs import DataDir, RunDir, check_claim, claim
+from taco_kd.runs import BEGINNING, DataDir, RunDir, check_claim
 from taco_kd.train import checkpoint
 from taco_kd.train.build import build, steps_of
 from taco_kd.train.caching import open_caches
+from taco_kd.train.determinism import deterministic
 from taco_kd.train.gate import pass_gate
 from taco_kd.train.loop import TrainState
-from taco_kd.train.work import go_on
+from taco_kd.train.stopping import StopRequests
+from taco_kd.train.work import go_on, held
 
 PRETRAIN = "pretrain"
 """Folder of the first stage within a run of two."""
 
-COMMON = ("seed", "device", "checkpoint_seconds")
+COMMON = ("seed", "device", "checkpoint_seconds", "deterministic")
 """Settings that the first stage takes from the second: one run has one seed."""
 
 
@@ -50,8 +52,26 @@ def train(
         DataError: the data or a checkpoint is damaged, or the data changed since the run began.
         MissingResourceError: weights are not on this machine, or less than 90 % of them arrived.
         GateError: a teacher is not better than the student, and its lesson's gate is strict.
-        InterruptedRunError: stopped by SIGINT or SIGTERM; a checkpoint was written.
+        InterruptedRunError: stopped by SIGINT or SIGTERM: after a step, with a checkpoint, or at once.
+        DiskFullError: no room; what was there before is whole, and the same call goes on from it.
     """
+    command = "train" if recipe.teacher is None else "distill"
+    with (
+        StopRequests(f"the same command goes on, or taco-kd {command} --resume {out}") as stop,
+        deterministic(recipe.train.deterministic),
+    ):
+        return _train(recipe, data, out, overwrite, resume, stop, on_progress)
+
+
+def _train(
+    recipe: Recipe,
+    data: DataDir,
+    out: Path,
+    overwrite: bool,
+    resume: bool,
+    stop: StopRequests,
+    on_progress: Tick | None,
+) -> RunDir:
     run = RunDir(out)
     if run.record_file.is_file() and not overwrite:
         found = run.record()
@@ -61,30 +81,40 @@ def train(
             changed = pseudo or found["pseudo"]
             raise DataError(f"{out}: the pseudo-labels in {changed['path']} changed since; use --overwrite")
         if same and found.get("status") == "finished":
+            run.sweep()
+            checkpoint.remove(run.checkpoint_dir)
             return run
         resume = resume or same
         if resume and found["data"]["content_hash"] != data.content_hash:
             raise DataError(f"{out}: the data in {data.path} changed since this run began; it is not resumed")
         if resume and not same:
             raise UsageError(f"{out}: was begun with other settings; resume it without --set or --recipe")
+        if resume and found.get("status") == BEGINNING:
+            resume, overwrite = False, True
     if not resume:
-        check_claim(out, record_name="run.json", overwrite=overwrite, what="run")
+        _check_claim(run, overwrite)
     if recipe.pretrain is not None:
-        return _two_stages(recipe, data, run, overwrite, resume, on_progress)
-    return _one_stage(recipe, data, run, overwrite, resume, on_progress)
-
-
-def _one_stage(
-    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
-) -> RunDir:
+        return _two_stages(recipe, data, run, overwrite, resume, stop, on_progress)
     dataset, state, steps_total, record = _begin(recipe, recipe, data, on_progress)
-    if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
-        claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
-    return go_on(run, record, state, dataset, recipe, steps_total, resume, on_progress)
+    with held(run.path):
+        if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
+            _check_claim(run, overwrite)
+            run.begin(record)
+        return go_on(run, record, state, dataset, recipe, steps_total, resume, stop, on_progress)
+
+
+def _check_claim(run: RunDir, overwrite: bool) -> None:
+    check_claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
 
 
 def _two_stages(
-    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
+    recipe: Recipe,
+    data: DataDir,
+    run: RunDir,
+    overwrite: bool,
+    resume: bool,
+    stop: StopRequests,
+    on_progress: Tick | None,
 ) -> RunDir:
     """The teachers alone in ``pretrain``, then the labels alone, from the weights the first stage left."""
     assert recipe.pretrain is not None
@@ -94,14 +124,24 @@ def _two_stages(
     images = len(data.coco("train")["images"])
     before, after = (steps_of(each, images) for each in (config, recipe.train))
     first, tick = RunDir(run.path / PRETRAIN), _part(on_progress, 0, before + after)
-    if resume:
-        train(first_recipe, data, first.path, on_progress=tick)
-    else:
-        dataset, state, steps_total, record = _begin(first_recipe, first_recipe, data, on_progress)
-        # only now, when every model was built: a mistake must not cost the run that was there
-        claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
-        run.write_record({**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after})
-        go_on(first, record, state, dataset, first_recipe, steps_total, False, tick)
+    begun = None if resume else _begin(first_recipe, first_recipe, data, on_progress)
+    with held(run.path):
+        if begun is None:
+            _train(first_recipe, data, first.path, False, False, stop, tick)
+        else:  # only now, when every model was built: a mistake must not cost the run that was there
+            dataset, state, steps_total, record = begun
+            _check_claim(run, overwrite)
+            run.begin({**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after})
+            go_on(first, record, state, dataset, first_recipe, steps_total, False, stop, tick)
+        second, state, dataset, steps_total, record = _second_stage(recipe, data, run, first)
+        tick = _part(on_progress, before, before + after)
+        return go_on(run, record, state, dataset, second, steps_total, True, stop, tick)
+
+
+def _second_stage(
+    recipe: Recipe, data: DataDir, run: RunDir, first: RunDir
+) -> tuple[Recipe, TrainState, DetectionDataset, int, dict[str, Any]]:
+    """Recipe, state, data, steps and record of the second stage, from what the first one left."""
     weights = {"weights": str(first.path), "backbone_from": None}
     second = recipe.model_copy(update={"student": recipe.student.model_copy(update=weights)})
     dataset, state, steps_total, record = _begin(second, recipe, data, None)
@@ -110,14 +150,13 @@ def _two_stages(
     record["loads"] = [*done["loads"], *record["loads"]]
     record |= {key: done[key] for key in ("gate", "selfcheck", "teacher_caches")}
     record["pretrain"] = {key: done[key] for key in ("steps", "seconds", "final_hash")}
-    if state.step == 0 and not checkpoint.exists(run.checkpoint_dir):
+    if not checkpoint.exists(run.checkpoint_dir):
         arrived = weights_hash(state.student.network)
         if arrived != done["final_hash"]:
             raise DataError(f"{first.path}: its weights did not arrive in the second stage unchanged")
     record["kind"] = "distill"
     record["seconds"] = done["seconds"]
-    tick = _part(on_progress, before, before + after)
-    return go_on(run, record, state, dataset, second, steps_total, True, tick)
+    return second, state, dataset, steps_total, record
 
 
 def _part(on_progress: Tick | None, offset: int, whole: int) -> Tick | None:

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
-import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from taco_kd.config import Recipe
 from taco_kd.data.dataset import DetectionDataset
+from taco_kd.disk import lock_folder
 from taco_kd.environment import pick_device
-from taco_kd.errors import InterruptedRunError
-from taco_kd.files import replacing
+from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.models.weights import save_model, weights_hash
-from taco_kd.progress import Tick
+from taco_kd.progress import Tick, notice
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
+from taco_kd.train.log_file import LogFile, cut
 from taco_kd.train.loop import StepRecord, TrainState, steps
 from taco_kd.train.selfcheck import SelfCheck, check_of
-from taco_kd.train.stopping import stop_requests
+from taco_kd.train.stopping import StopRequests
+
+LOCK_SECONDS = 5.0
+"""How long to wait for a process that trains in the same folder: one that was killed may still be dying."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in ``folder`` during the block; it is made if need be.
+
+    Raises:
+        UsageError: another process does that already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            lock = lock_folder(folder)
+            break
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise UsageError(
+                    f"{folder}: another process is training there; wait for it or choose another --out"
+                ) from None
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def go_on(
@@ -29,19 +62,19 @@ def go_on(
     recipe: Recipe,
     steps_total: int,
     resume: bool,
+    stop: StopRequests,
     on_progress: Tick | None,
 ) -> RunDir:
     """From the start or the last checkpoint to the end."""
-    if resume and checkpoint.exists(run.checkpoint_dir):
-        record["seconds"] = run.record().get("seconds", 0.0)
-        checkpoint.restore(run.checkpoint_dir, state)
-        _cut_log(run, state.step)
+    check = check_of(state.distiller, state.optimizer)
+    run.sweep()
+    if resume:
+        _restore(run, record, state, check, steps_total)
     else:
         run.log_file.unlink(missing_ok=True)
     run.write_record(record)
-    check = check_of(state.distiller, state.optimizer)
     try:
-        _run_steps(run, record, state, dataset, recipe, steps_total, check, on_progress)
+        _run_steps(run, record, state, dataset, recipe, steps_total, check, stop, on_progress)
     finally:
         _keep_answers(state)
     check.end()
@@ -51,7 +84,24 @@ def go_on(
     save_model(run.model_file, state.result())
     record.update(status="finished", steps=state.step, final_hash=weights_hash(state.result().network))
     run.write_record(record)
+    checkpoint.remove(run.checkpoint_dir)
     return run
+
+
+def _restore(
+    run: RunDir, record: dict[str, Any], state: TrainState, check: SelfCheck, steps_total: int
+) -> None:
+    if checkpoint.exists(run.checkpoint_dir):
+        beside = checkpoint.restore(run.checkpoint_dir, state)
+        record["seconds"] = beside["seconds"]
+        check.load_state_dict(beside["check"])
+        notice(f"{run.path}: going on after step {state.step} of {steps_total}.")
+    elif any(True for _ in run.log()):
+        raise DataError(
+            f"{run.checkpoint_dir}: the checkpoints are gone, so this run cannot go on; start anew with "
+            "--overwrite"
+        )
+    cut(run, state.step)
 
 
 def _run_steps(
@@ -62,14 +112,22 @@ def _run_steps(
     recipe: Recipe,
     steps_total: int,
     check: SelfCheck,
+    stop: StopRequests,
     on_progress: Tick | None,
 ) -> None:
     device = pick_device(recipe.train.device)
     saved = began = time.monotonic()
     before = record["seconds"]
-    with stop_requests() as stop, run.log_file.open("a", buffering=1, encoding="utf-8") as log:
+
+    def save() -> None:
+        log.sync()
+        beside = {"seconds": record["seconds"], "check": check.state_dict()}
+        checkpoint.save(run.checkpoint_dir, state, beside)
+        _keep_answers(state)
+
+    with LogFile(run.log_file) as log, stop.after_the_step():
         if state.step == 0:
-            checkpoint.save(run.checkpoint_dir, state)  # so that even the first seconds can be resumed
+            save()  # so that even the first seconds can be resumed
         work = steps(
             state,
             dataset,
@@ -81,21 +139,19 @@ def _run_steps(
         )
         for done in work:
             check.step(done.step, done.raw, done.pairs)
-            log.write(json.dumps(asdict(done)) + "\n")
+            log.write(asdict(done))
             record["seconds"] = before + time.monotonic() - began
             if on_progress is not None:
                 on_progress(done.step, steps_total, _note(done))
             due = time.monotonic() - saved > recipe.train.checkpoint_seconds
-            if due or stop.is_set() or done.step == steps_total:
-                checkpoint.save(run.checkpoint_dir, state)
-                _keep_answers(state)
+            if due or stop.requested or done.step == steps_total:
+                save()
                 saved = time.monotonic()
-            if stop.is_set() and done.step < steps_total:
+            if stop.requested and done.step < steps_total:
                 record.update(status="stopped", steps=state.step)
                 run.write_record(record)
                 raise InterruptedRunError(
-                    f"{run.path}: stopped at step {state.step} of {steps_total}; "
-                    "the same command goes on from there"
+                    f"{run.path}: stopped at step {state.step} of {steps_total}; {stop.how_to_go_on}"
                 )
 
 
@@ -108,10 +164,3 @@ def _keep_answers(state: TrainState) -> None:
 
 def _note(done: StepRecord) -> str:
     return f"loss {done.loss:.2f}  {done.images_per_s:.0f} img/s"
-
-
-def _cut_log(run: RunDir, step: int) -> None:
-    """Drop log lines of steps that were done after the checkpoint: they are done again."""
-    kept = [line for line in run.log() if line["step"] <= step]
-    with replacing(run.log_file) as aside:
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
