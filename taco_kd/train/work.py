@@ -121,9 +121,9 @@ def _run_steps(
 
     def save() -> None:
         log.sync()
+        _keep_answers(state)  # first: answers that are lost are computed again, in batches of other images
         beside = {"seconds": record["seconds"], "check": check.state_dict()}
         checkpoint.save(run.checkpoint_dir, state, beside)
-        _keep_answers(state)
 
     with LogFile(run.log_file) as log, stop.after_the_step():
         if state.step == 0:
