@@ -10,7 +10,7 @@ import torch
 
 from taco_kd.errors import DataError
 from taco_kd.files import replacing
-from taco_kd.train.loop import TrainState
+from taco_kd.train.state import TrainState
 
 NAME = "state.pt"
 

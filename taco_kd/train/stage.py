@@ -13,6 +13,7 @@ from taco_kd.config import Recipe, validate
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, UsageError
+from taco_kd.files import sha256_json
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
@@ -21,7 +22,8 @@ from taco_kd.train import checkpoint
 from taco_kd.train.build import build, steps_of
 from taco_kd.train.caching import open_caches
 from taco_kd.train.gate import pass_gate
-from taco_kd.train.loop import TrainState
+from taco_kd.train.processes import Processes, open_processes
+from taco_kd.train.state import TrainState
 from taco_kd.train.work import go_on
 
 PRETRAIN = "pretrain"
@@ -52,6 +54,18 @@ def train(
         GateError: a teacher is not better than the student, and its lesson's gate is strict.
         InterruptedRunError: stopped by SIGINT or SIGTERM; a checkpoint was written.
     """
+    processes = open_processes(pick_device(recipe.train.device))
+    seen = _look(recipe, data, out, overwrite, resume) if processes.first else None
+    finished, resume = processes.tell(seen)
+    run = RunDir(out)
+    if finished:
+        return run
+    stages = _one_stage if recipe.pretrain is None else _two_stages
+    return stages(recipe, data, run, overwrite, resume, processes, on_progress)
+
+
+def _look(recipe: Recipe, data: DataDir, out: Path, overwrite: bool, resume: bool) -> tuple[bool, bool]:
+    """Whether this very run is finished in ``out``, and if not, whether it is to be resumed."""
     run = RunDir(out)
     if run.record_file.is_file() and not overwrite:
         found = run.record()
@@ -61,7 +75,7 @@ def train(
             changed = pseudo or found["pseudo"]
             raise DataError(f"{out}: the pseudo-labels in {changed['path']} changed since; use --overwrite")
         if same and found.get("status") == "finished":
-            return run
+            return True, False
         resume = resume or same
         if resume and found["data"]["content_hash"] != data.content_hash:
             raise DataError(f"{out}: the data in {data.path} changed since this run began; it is not resumed")
@@ -69,22 +83,38 @@ def train(
             raise UsageError(f"{out}: was begun with other settings; resume it without --set or --recipe")
     if not resume:
         check_claim(out, record_name="run.json", overwrite=overwrite, what="run")
-    if recipe.pretrain is not None:
-        return _two_stages(recipe, data, run, overwrite, resume, on_progress)
-    return _one_stage(recipe, data, run, overwrite, resume, on_progress)
+    return False, resume
 
 
 def _one_stage(
-    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
+    recipe: Recipe,
+    data: DataDir,
+    run: RunDir,
+    overwrite: bool,
+    resume: bool,
+    processes: Processes,
+    on_progress: Tick | None,
 ) -> RunDir:
-    dataset, state, steps_total, record = _begin(recipe, recipe, data, on_progress)
+    dataset, state, steps_total, record = _begin(recipe, recipe, data, processes, on_progress)
     if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
+        _claim(run, overwrite, processes)
+    return go_on(run, record, state, dataset, recipe, steps_total, resume, processes, on_progress)
+
+
+def _claim(run: RunDir, overwrite: bool, processes: Processes) -> None:
+    if processes.first:
         claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
-    return go_on(run, record, state, dataset, recipe, steps_total, resume, on_progress)
+    processes.wait()
 
 
 def _two_stages(
-    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
+    recipe: Recipe,
+    data: DataDir,
+    run: RunDir,
+    overwrite: bool,
+    resume: bool,
+    processes: Processes,
+    on_progress: Tick | None,
 ) -> RunDir:
     """The teachers alone in ``pretrain``, then the labels alone, from the weights the first stage left."""
     assert recipe.pretrain is not None
@@ -97,14 +127,15 @@ def _two_stages(
     if resume:
         train(first_recipe, data, first.path, on_progress=tick)
     else:
-        dataset, state, steps_total, record = _begin(first_recipe, first_recipe, data, on_progress)
+        dataset, state, steps_total, record = _begin(first_recipe, first_recipe, data, processes, on_progress)
         # only now, when every model was built: a mistake must not cost the run that was there
-        claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
-        run.write_record({**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after})
-        go_on(first, record, state, dataset, first_recipe, steps_total, False, tick)
+        _claim(run, overwrite, processes)
+        if processes.first:
+            run.write_record({**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after})
+        go_on(first, record, state, dataset, first_recipe, steps_total, False, processes, tick)
     weights = {"weights": str(first.path), "backbone_from": None}
     second = recipe.model_copy(update={"student": recipe.student.model_copy(update=weights)})
-    dataset, state, steps_total, record = _begin(second, recipe, data, None)
+    dataset, state, steps_total, record = _begin(second, recipe, data, processes, None)
     done = first.record()
     record |= {key: done[key] for key in ("init_hash", "teacher_hash", "teacher_hashes", "class_pairs")}
     record["loads"] = [*done["loads"], *record["loads"]]
@@ -117,7 +148,7 @@ def _two_stages(
     record["kind"] = "distill"
     record["seconds"] = done["seconds"]
     tick = _part(on_progress, before, before + after)
-    return go_on(run, record, state, dataset, second, steps_total, True, tick)
+    return go_on(run, record, state, dataset, second, steps_total, True, processes, tick)
 
 
 def _part(on_progress: Tick | None, offset: int, whole: int) -> Tick | None:
@@ -127,18 +158,30 @@ def _part(on_progress: Tick | None, offset: int, whole: int) -> Tick | None:
 
 
 def _begin(
-    recipe: Recipe, asked: Recipe, data: DataDir, on_progress: Tick | None
+    recipe: Recipe, asked: Recipe, data: DataDir, processes: Processes, on_progress: Tick | None
 ) -> tuple[DetectionDataset, TrainState, int, dict[str, Any]]:
     """Everything built for ``recipe``, a stage of the run that was ``asked`` for, and the run's record."""
-    device = pick_device(recipe.train.device)
+    device = processes.device
     torch.manual_seed(recipe.train.seed)
     dataset, state, reports = build(recipe, data, device)
     steps_total = steps_of(recipe.train, dataset.epoch_images)
     record = _record(asked, data, state, reports, steps_total)
+    _require_same_start(record, processes)
     if state.distiller is not None:
-        record["gate"] = pass_gate(state.student, state.distiller, data, device, on_progress)
+        first = processes.first
+        gate = pass_gate(state.student, state.distiller, data, device, on_progress) if first else None
+        record["gate"] = processes.tell(gate)
         open_caches(state.distiller, data, dataset, recipe.train, steps_total=steps_total, device=device)
     return dataset, state, steps_total, record
+
+
+def _require_same_start(record: dict[str, Any], processes: Processes) -> None:
+    """All processes train one model with the same settings on the same data."""
+    processes.require_same("the recipe", sha256_json(record["recipe"])[:12])
+    processes.require_same("the dataset", record["data"]["content_hash"][:12])
+    for what in ("init_hash", "teacher_hashes"):
+        processes.require_same(what, str(record[what]))
+    record["processes"] = processes.world
 
 
 def _record(

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from taco_kd.config import Recipe
 from taco_kd.data.dataset import DetectionDataset
-from taco_kd.environment import pick_device
 from taco_kd.errors import InterruptedRunError
 from taco_kd.files import replacing
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
-from taco_kd.train.loop import StepRecord, TrainState, steps
+from taco_kd.train.loop import StepRecord, steps
+from taco_kd.train.processes import LostProcessError, Processes
 from taco_kd.train.selfcheck import SelfCheck, check_of
+from taco_kd.train.state import TrainState
 from taco_kd.train.stopping import stop_requests
 
 
@@ -29,28 +32,44 @@ def go_on(
     recipe: Recipe,
     steps_total: int,
     resume: bool,
+    processes: Processes,
     on_progress: Tick | None,
 ) -> RunDir:
-    """From the start or the last checkpoint to the end."""
+    """From the start or the last checkpoint to the end. The first process alone writes."""
     if resume and checkpoint.exists(run.checkpoint_dir):
         record["seconds"] = run.record().get("seconds", 0.0)
         checkpoint.restore(run.checkpoint_dir, state)
-        _cut_log(run, state.step)
-    else:
+        processes.require_same("the step of the checkpoint", str(state.step))
+        if processes.first:
+            _cut_log(run, state.step)
+    elif processes.first:
         run.log_file.unlink(missing_ok=True)
-    run.write_record(record)
+    if processes.first:
+        run.write_record(record)
     check = check_of(state.distiller, state.optimizer)
     try:
-        _run_steps(run, record, state, dataset, recipe, steps_total, check, on_progress)
+        _run_steps(run, record, state, dataset, recipe, steps_total, check, processes, on_progress)
+    except LostProcessError as error:
+        if processes.first:
+            checkpoint.save(run.checkpoint_dir, state)  # weights and optimiser are those of the last step
+        again = f"the same command goes on from step {state.step}"
+        raise LostProcessError(f"{run.path}: {error}; {again}") from None
     finally:
         _keep_answers(state)
     check.end()
-    if state.distiller is not None:
-        record["selfcheck"] = check.record()
-        record["teacher_caches"] = [cache and cache.record() for cache in state.distiller.caches]
-    save_model(run.model_file, state.result())
-    record.update(status="finished", steps=state.step, final_hash=weights_hash(state.result().network))
-    run.write_record(record)
+    if processes.first:
+        if state.distiller is not None:
+            record["selfcheck"] = check.record()
+            record["teacher_caches"] = [cache and cache.record() for cache in state.distiller.caches]
+        save_model(run.model_file, state.result())
+        record.update(
+            status="finished",
+            steps=state.step,
+            skipped=state.skipped,
+            final_hash=weights_hash(state.result().network),
+        )
+        run.write_record(record)
+    processes.wait()
     return run
 
 
@@ -62,41 +81,56 @@ def _run_steps(
     recipe: Recipe,
     steps_total: int,
     check: SelfCheck,
+    processes: Processes,
     on_progress: Tick | None,
 ) -> None:
-    device = pick_device(recipe.train.device)
     saved = began = time.monotonic()
     before = record["seconds"]
-    with stop_requests() as stop, run.log_file.open("a", buffering=1, encoding="utf-8") as log:
-        if state.step == 0:
+    with stop_requests() as stop, _log(run, processes) as log:
+        if state.step == 0 and processes.first:
             checkpoint.save(run.checkpoint_dir, state)  # so that even the first seconds can be resumed
         work = steps(
             state,
             dataset,
             recipe.train,
             steps_total=steps_total,
-            device=device,
+            device=processes.device,
             labels=recipe.labels,
             check=check,
+            processes=processes,
+            stopping=stop.is_set,
+            trouble=run.trouble_dir,
         )
         for done in work:
-            check.step(done.step, done.raw, done.pairs)
+            if not done.skipped:
+                check.step(done.step, done.raw, done.pairs)
             log.write(json.dumps(asdict(done)) + "\n")
             record["seconds"] = before + time.monotonic() - began
             if on_progress is not None:
                 on_progress(done.step, steps_total, _note(done))
             due = time.monotonic() - saved > recipe.train.checkpoint_seconds
-            if due or stop.is_set() or done.step == steps_total:
-                checkpoint.save(run.checkpoint_dir, state)
-                _keep_answers(state)
+            if due or done.step == steps_total:
+                _save(run, state, processes)
                 saved = time.monotonic()
-            if stop.is_set() and done.step < steps_total:
-                record.update(status="stopped", steps=state.step)
-                run.write_record(record)
-                raise InterruptedRunError(
-                    f"{run.path}: stopped at step {state.step} of {steps_total}; "
-                    "the same command goes on from there"
-                )
+    if state.step < steps_total:  # asked to stop
+        _save(run, state, processes)
+        record.update(status="stopped", steps=state.step)
+        if processes.first:
+            run.write_record(record)
+        raise InterruptedRunError(
+            f"{run.path}: stopped at step {state.step} of {steps_total}; the same command goes on from there"
+        )
+
+
+def _log(run: RunDir, processes: Processes) -> TextIO:
+    path = run.log_file if processes.first else Path(os.devnull)
+    return path.open("a", buffering=1, encoding="utf-8")
+
+
+def _save(run: RunDir, state: TrainState, processes: Processes) -> None:
+    if processes.first:
+        checkpoint.save(run.checkpoint_dir, state)
+    _keep_answers(state)
 
 
 def _keep_answers(state: TrainState) -> None:
@@ -107,7 +141,8 @@ def _keep_answers(state: TrainState) -> None:
 
 
 def _note(done: StepRecord) -> str:
-    return f"loss {done.loss:.2f}  {done.images_per_s:.0f} img/s"
+    loss = "not finite" if done.loss is None else f"{done.loss:.2f}"
+    return f"loss {loss}  {done.images_per_s:.0f} img/s"
 
 
 def _cut_log(run: RunDir, step: int) -> None:
