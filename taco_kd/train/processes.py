@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,9 +17,13 @@ from torch import Tensor, nn
 
 from taco_kd.errors import MissingResourceError, TacoKDError
 from taco_kd.launch import launched
+from taco_kd.models.hf import normalise_by_own_boxes
 
 BUCKET_BYTES = 32 << 20
 """Gradients are sent in pieces of about this size."""
+
+TIMEOUT_S = 2 * 3600
+"""For so long the others wait while the first process evaluates; one that died is noticed at once."""
 
 
 class LostProcessError(TacoKDError):
@@ -147,5 +152,6 @@ def open_processes(device: torch.device) -> Processes:
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    state = PartialState(cpu=device.type == "cpu")
+    normalise_by_own_boxes()
+    state = PartialState(cpu=device.type == "cpu", timeout=timedelta(seconds=TIMEOUT_S))
     return Processes(device, state.process_index, state.num_processes)
