@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from taco_kd.config import TrainConfig
@@ -55,6 +55,24 @@ def train_mode(student: Detector, config: TrainConfig) -> None:
     if config.freeze_batch_norm:
         for norm in batch_norms(student):
             norm.eval()
+
+
+def guard_single_images(student: Detector) -> None:
+    """Make the gradients of batch norms right for one image at a time on a CPU.
+
+    The backward pass of torch's batch norm (2.15, CPU) is silently wrong for a batch of one whose incoming
+    gradient has the strides of a transposed sequence, as it comes out of RT-DETR's encoder: of the many
+    strides that mean the same for a dimension of size one it takes one for another. Measured: 0.8 of the
+    gradient's norm. A copy in the usual order is taken for what it is.
+    """
+    for norm in batch_norms(student):
+        if _in_order not in norm._forward_hooks.values():
+            norm.register_forward_hook(_in_order)
+
+
+def _in_order(_norm: nn.Module, _inputs: object, output: Tensor) -> None:
+    if output.requires_grad and len(output) == 1 and output.device.type == "cpu":
+        output.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
 
 
 def shape_for_speed(student: Detector, config: TrainConfig) -> None:

@@ -24,7 +24,7 @@ from taco_kd.distill.lesson import Taught
 from taco_kd.errors import TacoKDError
 from taco_kd.progress import warn
 from taco_kd.train.memory import give_back, unless_short
-from taco_kd.train.network import batch_norms, train_mode
+from taco_kd.train.network import batch_norms, guard_single_images, train_mode
 from taco_kd.train.processes import Processes
 from taco_kd.train.selfcheck import SelfCheck
 from taco_kd.train.state import TrainState
@@ -104,6 +104,8 @@ class Stepper:
         self.state, self.config, self.processes = state, config, processes
         self._steps_total, self._labels = steps_total, labels
         self._check, self._stopping = check, stopping
+        if not config.compile:  # which has a backward pass of its own
+            guard_single_images(state.student)
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
         self._statistics = [b for norm in batch_norms(state.student) for b in norm.buffers(recurse=False)]
 
