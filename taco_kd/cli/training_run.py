@@ -58,6 +58,7 @@ def run_training(
     from taco_kd.progress import task
     from taco_kd.runs import DataDir
     from taco_kd.train.stage import train as stage
+    from taco_kd.train.stopping import StopRequests
 
     if resume is not None:
         recipe, data_path = _resumed(resume)
@@ -70,9 +71,12 @@ def run_training(
     with task(recipe.name) as tick:
         run = stage(recipe, data, out, overwrite=overwrite, resume=resume is not None, on_progress=tick)
     device = pick_device(recipe.train.device)
-    with task("evaluate") as tick:
+    with (
+        StopRequests(f"{run.path} is trained, and the same command evaluates it"),
+        task("evaluate") as tick,
+    ):
         after = evaluate(run, device=device, on_progress=tick)
-    before = evaluate_initial(run, device=device)
+        before = evaluate_initial(run, device=device)
     if as_json:
         print_json({"run": str(run.path), "before": before.to_json(), "after": after.to_json()})
         return

@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from taco_kd.config import Recipe
 from taco_kd.data.dataset import DetectionDataset
-from taco_kd.errors import InterruptedRunError
-from taco_kd.files import replacing
+from taco_kd.disk import lock_folder
+from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.models.weights import save_model, weights_hash
-from taco_kd.progress import Tick
+from taco_kd.progress import notice
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
+from taco_kd.train.log_file import LogFile, cut
 from taco_kd.train.loop import StepRecord, steps
 from taco_kd.train.processes import LostProcessError, Processes
 from taco_kd.train.selfcheck import SelfCheck, check_of
+from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
-from taco_kd.train.stopping import stop_requests
+
+LOCK_SECONDS = 5.0
+"""How long to wait for a process that trains in the same folder: one that was killed may still be dying."""
+
+
+@contextmanager
+def held(folder: Path, processes: Processes) -> Iterator[None]:
+    """Keep other runs from training in ``folder`` during the block; it is made if need be.
+
+    Raises:
+        UsageError: another process does that already.
+    """
+    if not processes.first:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            lock = lock_folder(folder)
+            break
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise UsageError(
+                    f"{folder}: another process is training there; wait for it or choose another --out"
+                ) from None
+            time.sleep(0.1)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def go_on(
@@ -32,45 +66,65 @@ def go_on(
     recipe: Recipe,
     steps_total: int,
     resume: bool,
-    processes: Processes,
-    on_progress: Tick | None,
+    session: Session,
 ) -> RunDir:
     """From the start or the last checkpoint to the end. The first process alone writes."""
-    if resume and checkpoint.exists(run.checkpoint_dir):
-        record["seconds"] = run.record().get("seconds", 0.0)
-        checkpoint.restore(run.checkpoint_dir, state)
-        processes.require_same("the step of the checkpoint", str(state.step))
-        if processes.first:
-            _cut_log(run, state.step)
-    elif processes.first:
-        run.log_file.unlink(missing_ok=True)
-    if processes.first:
-        run.write_record(record)
     check = check_of(state.distiller, state.optimizer)
+    if session.first:
+        run.sweep()
+    if resume:
+        _restore(run, record, state, check, steps_total, session)
+    elif session.first:
+        run.log_file.unlink(missing_ok=True)
+    if session.first:
+        run.write_record(record)
     try:
-        _run_steps(run, record, state, dataset, recipe, steps_total, check, processes, on_progress)
-    except LostProcessError as error:
-        if processes.first:
-            checkpoint.save(run.checkpoint_dir, state)  # weights and optimiser are those of the last step
-        again = f"the same command goes on from step {state.step}"
-        raise LostProcessError(f"{run.path}: {error}; {again}") from None
+        _run_steps(run, record, state, dataset, recipe, steps_total, check, session)
     finally:
         _keep_answers(state)
     check.end()
-    if processes.first:
-        if state.distiller is not None:
-            record["selfcheck"] = check.record()
-            record["teacher_caches"] = [cache and cache.record() for cache in state.distiller.caches]
-        save_model(run.model_file, state.result())
-        record.update(
-            status="finished",
-            steps=state.step,
-            skipped=state.skipped,
-            final_hash=weights_hash(state.result().network),
-        )
-        run.write_record(record)
-    processes.wait()
+    if session.first:
+        _finish(run, record, state, check)
+    session.processes.wait()
     return run
+
+
+def _finish(run: RunDir, record: dict[str, Any], state: TrainState, check: SelfCheck) -> None:
+    if state.distiller is not None:
+        record["selfcheck"] = check.record()
+        record["teacher_caches"] = [cache and cache.record() for cache in state.distiller.caches]
+    save_model(run.model_file, state.result())
+    record.update(
+        status="finished",
+        steps=state.step,
+        skipped=state.skipped,
+        final_hash=weights_hash(state.result().network),
+    )
+    run.write_record(record)
+    checkpoint.remove(run.checkpoint_dir)
+
+
+def _restore(
+    run: RunDir,
+    record: dict[str, Any],
+    state: TrainState,
+    check: SelfCheck,
+    steps_total: int,
+    session: Session,
+) -> None:
+    if checkpoint.exists(run.checkpoint_dir):
+        beside = checkpoint.restore(run.checkpoint_dir, state)
+        record["seconds"] = beside["seconds"]
+        check.load_state_dict(beside["check"])
+        notice(f"{run.path}: going on after step {state.step} of {steps_total}.")
+    elif any(True for _ in run.log()):
+        raise DataError(
+            f"{run.checkpoint_dir}: the checkpoints are gone, so this run cannot go on; start anew with "
+            "--overwrite"
+        )
+    session.processes.require_same("the step of the checkpoint", str(state.step))
+    if session.first:
+        cut(run, state.step)
 
 
 def _run_steps(
@@ -81,56 +135,62 @@ def _run_steps(
     recipe: Recipe,
     steps_total: int,
     check: SelfCheck,
-    processes: Processes,
-    on_progress: Tick | None,
+    session: Session,
 ) -> None:
     saved = began = time.monotonic()
     before = record["seconds"]
-    with stop_requests() as stop, _log(run, processes) as log:
-        if state.step == 0 and processes.first:
-            checkpoint.save(run.checkpoint_dir, state)  # so that even the first seconds can be resumed
+    stop = session.stop
+
+    def save() -> None:
+        if log is not None:
+            log.sync()
+            beside = {"seconds": record["seconds"], "check": check.state_dict()}
+            checkpoint.save(run.checkpoint_dir, state, beside)
+        _keep_answers(state)
+
+    with _log(run, session) as log, stop.after_the_step():
+        if state.step == 0:
+            save()  # so that even the first seconds can be resumed
         work = steps(
             state,
             dataset,
             recipe.train,
             steps_total=steps_total,
-            device=processes.device,
+            device=session.processes.device,
             labels=recipe.labels,
             check=check,
-            processes=processes,
-            stopping=stop.is_set,
+            processes=session.processes,
+            stopping=lambda: stop.requested,
             trouble=run.trouble_dir,
         )
-        for done in work:
-            if not done.skipped:
-                check.step(done.step, done.raw, done.pairs)
-            log.write(json.dumps(asdict(done)) + "\n")
-            record["seconds"] = before + time.monotonic() - began
-            if on_progress is not None:
-                on_progress(done.step, steps_total, _note(done))
-            due = time.monotonic() - saved > recipe.train.checkpoint_seconds
-            if due or done.step == steps_total:
-                _save(run, state, processes)
-                saved = time.monotonic()
-    if state.step < steps_total:  # asked to stop
-        _save(run, state, processes)
-        record.update(status="stopped", steps=state.step)
-        if processes.first:
-            run.write_record(record)
-        raise InterruptedRunError(
-            f"{run.path}: stopped at step {state.step} of {steps_total}; the same command goes on from there"
-        )
+        try:
+            for done in work:
+                if not done.skipped:
+                    check.step(done.step, done.raw, done.pairs)
+                if log is not None:
+                    log.write(asdict(done))
+                record["seconds"] = before + time.monotonic() - began
+                session.tick(done.step, steps_total, _note(done))
+                if time.monotonic() - saved > recipe.train.checkpoint_seconds or done.step == steps_total:
+                    save()
+                    saved = time.monotonic()
+        except LostProcessError as error:
+            save()  # weights and optimiser are those after the last whole step
+            raise LostProcessError(
+                f"{run.path}: {error} after step {state.step}; {stop.how_to_go_on}"
+            ) from None
+        if state.step < steps_total:  # all processes were asked to stop
+            save()
+            record.update(status="stopped", steps=state.step)
+            if session.first:
+                run.write_record(record)
+            raise InterruptedRunError(
+                f"{run.path}: stopped at step {state.step} of {steps_total}; {stop.how_to_go_on}"
+            )
 
 
-def _log(run: RunDir, processes: Processes) -> TextIO:
-    path = run.log_file if processes.first else Path(os.devnull)
-    return path.open("a", buffering=1, encoding="utf-8")
-
-
-def _save(run: RunDir, state: TrainState, processes: Processes) -> None:
-    if processes.first:
-        checkpoint.save(run.checkpoint_dir, state)
-    _keep_answers(state)
+def _log(run: RunDir, session: Session) -> AbstractContextManager[LogFile | None]:
+    return LogFile(run.log_file) if session.first else nullcontext()
 
 
 def _keep_answers(state: TrainState) -> None:
@@ -143,10 +203,3 @@ def _keep_answers(state: TrainState) -> None:
 def _note(done: StepRecord) -> str:
     loss = "not finite" if done.loss is None else f"{done.loss:.2f}"
     return f"loss {loss}  {done.images_per_s:.0f} img/s"
-
-
-def _cut_log(run: RunDir, step: int) -> None:
-    """Drop log lines of steps that were done after the checkpoint: they are done again."""
-    kept = [line for line in run.log() if line["step"] <= step]
-    with replacing(run.log_file) as aside:
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
