@@ -119,8 +119,8 @@ class RunDir:
     """One training run.
 
     Layout: ``run.json`` (the record), ``log.jsonl`` (a line a step), ``model.safetensors`` (the result),
-    ``checkpoint/`` (what a resume needs), ``metrics/{split}.json``, ``predictions/{split}.json``,
-    ``bench.json``.
+    ``checkpoint/`` (what a resume needs), ``trouble/`` (batches whose loss was not finite),
+    ``metrics/{split}.json``, ``predictions/{split}.json``, ``bench.json``.
     """
 
     path: Path
@@ -150,6 +150,11 @@ class RunDir:
     @property
     def model_file(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def trouble_dir(self) -> Path:
+        """Batches whose loss was not finite, kept when the run ended because of them."""
+        return self.path / "trouble"
 
     @property
     def checkpoint_dir(self) -> Path:

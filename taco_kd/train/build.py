@@ -15,8 +15,9 @@ from taco_kd.models.settings import initial_student
 from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.progress import notice
 from taco_kd.runs import DataDir
-from taco_kd.train.loop import TrainState, make_ema
+from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
+from taco_kd.train.state import TrainState, make_ema
 
 
 def build(
@@ -39,6 +40,7 @@ def build(
         notice(report.line())
     if distiller is not None:
         _say_classes(distiller, student)
+    freeze(student, config)
     student.to(device)
     dataset = DetectionDataset(data, "train", student.image_size)
     if len(dataset) == 0:
@@ -48,6 +50,10 @@ def build(
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
+    if config.precision == "fp16":
+        state.scaler = torch.amp.GradScaler(device.type)
+    state.micro_batch = config.micro_batch
+    shape_for_speed(student, config)
     return dataset, state, reports
 
 

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from taco_kd.errors import DataError, DiskFullError
 from taco_kd.files import replacing, sha256_file, sweep
 from taco_kd.progress import warn
-from taco_kd.train.loop import TrainState
 from taco_kd.train.packing import Packer, unpack
+from taco_kd.train.state import TrainState
 
 FORMAT = "taco-kd checkpoint/2"
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")

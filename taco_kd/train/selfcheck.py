@@ -110,7 +110,7 @@ class SelfCheck:
         if ranks() > 1 and (step <= AGREEMENT_STEPS or step % AGREEMENT_EVERY == 0):
             self._compared += require_agreement(named, step=step)
 
-    def step(self, step: int, raw: Mapping[str, float], pairs: int) -> None:
+    def step(self, step: int, raw: Mapping[str, float | None], pairs: int) -> None:
         """Take note of the unweighted terms of a step (from 1).
 
         Raises:

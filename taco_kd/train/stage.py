@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from taco_kd.config import Recipe, validate
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, UsageError
+from taco_kd.files import sha256_json
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
@@ -22,7 +23,9 @@ from taco_kd.train.build import build, steps_of
 from taco_kd.train.caching import open_caches
 from taco_kd.train.determinism import deterministic
 from taco_kd.train.gate import pass_gate
-from taco_kd.train.loop import TrainState
+from taco_kd.train.processes import Processes, open_processes
+from taco_kd.train.session import Session
+from taco_kd.train.state import TrainState
 from taco_kd.train.stopping import StopRequests
 from taco_kd.train.work import go_on, held
 
@@ -60,19 +63,33 @@ def train(
         StopRequests(f"the same command goes on, or taco-kd {command} --resume {out}") as stop,
         deterministic(recipe.train.deterministic),
     ):
-        return _train(recipe, data, out, overwrite, resume, stop, on_progress)
+        session = Session(open_processes(pick_device(recipe.train.device)), stop, on_progress)
+        return _train(recipe, data, out, overwrite, resume, session)
 
 
 def _train(
-    recipe: Recipe,
-    data: DataDir,
-    out: Path,
-    overwrite: bool,
-    resume: bool,
-    stop: StopRequests,
-    on_progress: Tick | None,
+    recipe: Recipe, data: DataDir, out: Path, overwrite: bool, resume: bool, session: Session
 ) -> RunDir:
-    run = RunDir(out)
+    run, seen = RunDir(out), None
+    if session.first:
+        seen = _look(recipe, data, run, overwrite, resume)
+    finished, overwrite, resume = session.processes.tell(seen)
+    if finished:
+        return run
+    if recipe.pretrain is not None:
+        return _two_stages(recipe, data, run, overwrite, resume, session)
+    dataset, state, steps_total, record = _begin(recipe, recipe, data, session)
+    with held(run.path, session.processes):
+        if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
+            _claim(run, record, overwrite, session)
+        return go_on(run, record, state, dataset, recipe, steps_total, resume, session)
+
+
+def _look(
+    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool
+) -> tuple[bool, bool, bool]:
+    """Whether this very run is finished; and if not, whether to overwrite and to resume what is there."""
+    out = run.path
     if run.record_file.is_file() and not overwrite:
         found = run.record()
         before = validate(Recipe, found["recipe"], where=str(run.record_file))
@@ -83,7 +100,7 @@ def _train(
         if same and found.get("status") == "finished":
             run.sweep()
             checkpoint.remove(run.checkpoint_dir)
-            return run
+            return True, overwrite, resume
         resume = resume or same
         if resume and found["data"]["content_hash"] != data.content_hash:
             raise DataError(f"{out}: the data in {data.path} changed since this run began; it is not resumed")
@@ -93,28 +110,22 @@ def _train(
             resume, overwrite = False, True
     if not resume:
         _check_claim(run, overwrite)
-    if recipe.pretrain is not None:
-        return _two_stages(recipe, data, run, overwrite, resume, stop, on_progress)
-    dataset, state, steps_total, record = _begin(recipe, recipe, data, on_progress)
-    with held(run.path):
-        if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
-            _check_claim(run, overwrite)
-            run.begin(record)
-        return go_on(run, record, state, dataset, recipe, steps_total, resume, stop, on_progress)
+    return False, overwrite, resume
 
 
 def _check_claim(run: RunDir, overwrite: bool) -> None:
     check_claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
 
 
+def _claim(run: RunDir, record: dict[str, Any], overwrite: bool, session: Session) -> None:
+    if session.first:
+        _check_claim(run, overwrite)
+        run.begin(record)
+    session.processes.wait()
+
+
 def _two_stages(
-    recipe: Recipe,
-    data: DataDir,
-    run: RunDir,
-    overwrite: bool,
-    resume: bool,
-    stop: StopRequests,
-    on_progress: Tick | None,
+    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, session: Session
 ) -> RunDir:
     """The teachers alone in ``pretrain``, then the labels alone, from the weights the first stage left."""
     assert recipe.pretrain is not None
@@ -123,28 +134,28 @@ def _two_stages(
     first_recipe = recipe.model_copy(update=alone)
     images = len(data.coco("train")["images"])
     before, after = (steps_of(each, images) for each in (config, recipe.train))
-    first, tick = RunDir(run.path / PRETRAIN), _part(on_progress, 0, before + after)
-    begun = None if resume else _begin(first_recipe, first_recipe, data, on_progress)
-    with held(run.path):
+    first, alone_session = RunDir(run.path / PRETRAIN), session.part(0, before + after)
+    begun = None if resume else _begin(first_recipe, first_recipe, data, alone_session)
+    with held(run.path, session.processes):
         if begun is None:
-            _train(first_recipe, data, first.path, False, False, stop, tick)
+            _train(first_recipe, data, first.path, False, False, alone_session)
         else:  # only now, when every model was built: a mistake must not cost the run that was there
             dataset, state, steps_total, record = begun
-            _check_claim(run, overwrite)
-            run.begin({**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after})
-            go_on(first, record, state, dataset, first_recipe, steps_total, False, stop, tick)
-        second, state, dataset, steps_total, record = _second_stage(recipe, data, run, first)
-        tick = _part(on_progress, before, before + after)
-        return go_on(run, record, state, dataset, second, steps_total, True, stop, tick)
+            whole = {**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after}
+            _claim(run, whole, overwrite, session)
+            go_on(first, record, state, dataset, first_recipe, steps_total, False, alone_session)
+        second, state, dataset, steps_total, record = _second_stage(recipe, data, run, first, session)
+        last = session.part(before, before + after)
+        return go_on(run, record, state, dataset, second, steps_total, True, last)
 
 
 def _second_stage(
-    recipe: Recipe, data: DataDir, run: RunDir, first: RunDir
+    recipe: Recipe, data: DataDir, run: RunDir, first: RunDir, session: Session
 ) -> tuple[Recipe, TrainState, DetectionDataset, int, dict[str, Any]]:
     """Recipe, state, data, steps and record of the second stage, from what the first one left."""
     weights = {"weights": str(first.path), "backbone_from": None}
     second = recipe.model_copy(update={"student": recipe.student.model_copy(update=weights)})
-    dataset, state, steps_total, record = _begin(second, recipe, data, None)
+    dataset, state, steps_total, record = _begin(second, recipe, data, replace(session, on_progress=None))
     done = first.record()
     record |= {key: done[key] for key in ("init_hash", "teacher_hash", "teacher_hashes", "class_pairs")}
     record["loads"] = [*done["loads"], *record["loads"]]
@@ -159,25 +170,32 @@ def _second_stage(
     return second, state, dataset, steps_total, record
 
 
-def _part(on_progress: Tick | None, offset: int, whole: int) -> Tick | None:
-    if on_progress is None:
-        return None
-    return lambda done, _total, note="": on_progress(offset + done, whole, note)
-
-
 def _begin(
-    recipe: Recipe, asked: Recipe, data: DataDir, on_progress: Tick | None
+    recipe: Recipe, asked: Recipe, data: DataDir, session: Session
 ) -> tuple[DetectionDataset, TrainState, int, dict[str, Any]]:
     """Everything built for ``recipe``, a stage of the run that was ``asked`` for, and the run's record."""
-    device = pick_device(recipe.train.device)
+    device = session.processes.device
     torch.manual_seed(recipe.train.seed)
     dataset, state, reports = build(recipe, data, device)
     steps_total = steps_of(recipe.train, dataset.epoch_images)
     record = _record(asked, data, state, reports, steps_total)
+    _require_same_start(record, session.processes)
     if state.distiller is not None:
-        record["gate"] = pass_gate(state.student, state.distiller, data, device, on_progress)
+        answers = None
+        if session.first:
+            answers = pass_gate(state.student, state.distiller, data, device, session.on_progress)
+        record["gate"] = session.processes.tell(answers)
         open_caches(state.distiller, data, dataset, recipe.train, steps_total=steps_total, device=device)
     return dataset, state, steps_total, record
+
+
+def _require_same_start(record: dict[str, Any], processes: Processes) -> None:
+    """All processes train one model with the same settings on the same data."""
+    processes.require_same("the recipe", sha256_json(record["recipe"])[:12])
+    processes.require_same("the dataset", record["data"]["content_hash"][:12])
+    for what in ("init_hash", "teacher_hashes"):
+        processes.require_same(what, str(record[what]))
+    record["processes"] = processes.world
 
 
 def _record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,32 @@ from typing import Any
 from taco_kd.config import Recipe
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.disk import lock_folder
-from taco_kd.environment import pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.models.weights import save_model, weights_hash
-from taco_kd.progress import Tick, notice
+from taco_kd.progress import notice
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
 from taco_kd.train.log_file import LogFile, cut
-from taco_kd.train.loop import StepRecord, TrainState, steps
+from taco_kd.train.loop import StepRecord, steps
+from taco_kd.train.processes import LostProcessError, Processes
 from taco_kd.train.selfcheck import SelfCheck, check_of
-from taco_kd.train.stopping import StopRequests
+from taco_kd.train.session import Session
+from taco_kd.train.state import TrainState
 
 LOCK_SECONDS = 5.0
 """How long to wait for a process that trains in the same folder: one that was killed may still be dying."""
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in ``folder`` during the block; it is made if need be.
+def held(folder: Path, processes: Processes) -> Iterator[None]:
+    """Keep other runs from training in ``folder`` during the block; it is made if need be.
 
     Raises:
         UsageError: another process does that already.
     """
+    if not processes.first:
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + LOCK_SECONDS
     while True:
@@ -62,34 +66,51 @@ def go_on(
     recipe: Recipe,
     steps_total: int,
     resume: bool,
-    stop: StopRequests,
-    on_progress: Tick | None,
+    session: Session,
 ) -> RunDir:
-    """From the start or the last checkpoint to the end."""
+    """From the start or the last checkpoint to the end. The first process alone writes."""
     check = check_of(state.distiller, state.optimizer)
-    run.sweep()
+    if session.first:
+        run.sweep()
     if resume:
-        _restore(run, record, state, check, steps_total)
-    else:
+        _restore(run, record, state, check, steps_total, session)
+    elif session.first:
         run.log_file.unlink(missing_ok=True)
-    run.write_record(record)
+    if session.first:
+        run.write_record(record)
     try:
-        _run_steps(run, record, state, dataset, recipe, steps_total, check, stop, on_progress)
+        _run_steps(run, record, state, dataset, recipe, steps_total, check, session)
     finally:
         _keep_answers(state)
     check.end()
+    if session.first:
+        _finish(run, record, state, check)
+    session.processes.wait()
+    return run
+
+
+def _finish(run: RunDir, record: dict[str, Any], state: TrainState, check: SelfCheck) -> None:
     if state.distiller is not None:
         record["selfcheck"] = check.record()
         record["teacher_caches"] = [cache and cache.record() for cache in state.distiller.caches]
     save_model(run.model_file, state.result())
-    record.update(status="finished", steps=state.step, final_hash=weights_hash(state.result().network))
+    record.update(
+        status="finished",
+        steps=state.step,
+        skipped=state.skipped,
+        final_hash=weights_hash(state.result().network),
+    )
     run.write_record(record)
     checkpoint.remove(run.checkpoint_dir)
-    return run
 
 
 def _restore(
-    run: RunDir, record: dict[str, Any], state: TrainState, check: SelfCheck, steps_total: int
+    run: RunDir,
+    record: dict[str, Any],
+    state: TrainState,
+    check: SelfCheck,
+    steps_total: int,
+    session: Session,
 ) -> None:
     if checkpoint.exists(run.checkpoint_dir):
         beside = checkpoint.restore(run.checkpoint_dir, state)
@@ -101,7 +122,9 @@ def _restore(
             f"{run.checkpoint_dir}: the checkpoints are gone, so this run cannot go on; start anew with "
             "--overwrite"
         )
-    cut(run, state.step)
+    session.processes.require_same("the step of the checkpoint", str(state.step))
+    if session.first:
+        cut(run, state.step)
 
 
 def _run_steps(
@@ -112,20 +135,20 @@ def _run_steps(
     recipe: Recipe,
     steps_total: int,
     check: SelfCheck,
-    stop: StopRequests,
-    on_progress: Tick | None,
+    session: Session,
 ) -> None:
-    device = pick_device(recipe.train.device)
     saved = began = time.monotonic()
     before = record["seconds"]
+    stop = session.stop
 
     def save() -> None:
-        log.sync()
         _keep_answers(state)  # first: answers that are lost are computed again, in batches of other images
-        beside = {"seconds": record["seconds"], "check": check.state_dict()}
-        checkpoint.save(run.checkpoint_dir, state, beside)
+        if log is not None:
+            log.sync()
+            beside = {"seconds": record["seconds"], "check": check.state_dict()}
+            checkpoint.save(run.checkpoint_dir, state, beside)
 
-    with LogFile(run.log_file) as log, stop.after_the_step():
+    with _log(run, session) as log, stop.after_the_step():
         if state.step == 0:
             save()  # so that even the first seconds can be resumed
         work = steps(
@@ -133,26 +156,41 @@ def _run_steps(
             dataset,
             recipe.train,
             steps_total=steps_total,
-            device=device,
+            device=session.processes.device,
             labels=recipe.labels,
             check=check,
+            processes=session.processes,
+            stopping=lambda: stop.requested,
+            trouble=run.trouble_dir,
         )
-        for done in work:
-            check.step(done.step, done.raw, done.pairs)
-            log.write(asdict(done))
-            record["seconds"] = before + time.monotonic() - began
-            if on_progress is not None:
-                on_progress(done.step, steps_total, _note(done))
-            due = time.monotonic() - saved > recipe.train.checkpoint_seconds
-            if due or stop.requested or done.step == steps_total:
-                save()
-                saved = time.monotonic()
-            if stop.requested and done.step < steps_total:
-                record.update(status="stopped", steps=state.step)
+        try:
+            for done in work:
+                if not done.skipped:
+                    check.step(done.step, done.raw, done.pairs)
+                if log is not None:
+                    log.write(asdict(done))
+                record["seconds"] = before + time.monotonic() - began
+                session.tick(done.step, steps_total, _note(done))
+                if time.monotonic() - saved > recipe.train.checkpoint_seconds or done.step == steps_total:
+                    save()
+                    saved = time.monotonic()
+        except LostProcessError as error:
+            save()  # weights and optimiser are those after the last whole step
+            raise LostProcessError(
+                f"{run.path}: {error} after step {state.step}; {stop.how_to_go_on}"
+            ) from None
+        if state.step < steps_total:  # all processes were asked to stop
+            save()
+            record.update(status="stopped", steps=state.step)
+            if session.first:
                 run.write_record(record)
-                raise InterruptedRunError(
-                    f"{run.path}: stopped at step {state.step} of {steps_total}; {stop.how_to_go_on}"
-                )
+            raise InterruptedRunError(
+                f"{run.path}: stopped at step {state.step} of {steps_total}; {stop.how_to_go_on}"
+            )
+
+
+def _log(run: RunDir, session: Session) -> AbstractContextManager[LogFile | None]:
+    return LogFile(run.log_file) if session.first else nullcontext()
 
 
 def _keep_answers(state: TrainState) -> None:
@@ -163,4 +201,5 @@ def _keep_answers(state: TrainState) -> None:
 
 
 def _note(done: StepRecord) -> str:
-    return f"loss {done.loss:.2f}  {done.images_per_s:.0f} img/s"
+    loss = "not finite" if done.loss is None else f"{done.loss:.2f}"
+    return f"loss {loss}  {done.images_per_s:.0f} img/s"
