@@ -9,8 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from taco_kd.errors import InterruptedRunError
+from taco_kd.train import stopping
 from taco_kd.train.stopping import StopRequests
 
 killing = pytest.importorskip("killing")  # forks
@@ -104,12 +106,14 @@ def test_in_the_evaluation_after_training(server, tiny_data, undisturbed, tmp_pa
     assert killing.left(out) == undisturbed
 
 
-def test_handlers_are_given_back_and_nest():
+def test_handlers_are_given_back_and_nest(monkeypatch):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with StopRequests("outer") as outer:
         with StopRequests("inner") as inner, inner.after_the_step():
             os.kill(os.getpid(), signal.SIGTERM)
             assert inner.requested
+            os.kill(os.getpid(), signal.SIGTERM)  # the same request, handed on by somebody
+            monkeypatch.setattr(stopping, "TOGETHER_S", 0)
             with pytest.raises(InterruptedRunError, match="stopped at once; inner"):
                 os.kill(os.getpid(), signal.SIGINT)
         assert not outer.requested
@@ -129,8 +133,9 @@ def test_in_another_thread_nothing_is_handled():
 def test_one_folder_is_trained_in_by_one_process(server, tiny_data, tmp_path):
     from taco_kd.errors import UsageError
     from taco_kd.train import work
+    from taco_kd.train.processes import Processes
 
-    with work.held(tmp_path / "run"):
+    with work.held(tmp_path / "run", Processes(torch.device("cpu"))):
         done = server.run(command(tiny_data, tmp_path / "run"), tmp_path)
     assert done["code"] == UsageError.exit_code
     assert "another process is training there; wait for it" in done["said"].splitlines()[-1]
