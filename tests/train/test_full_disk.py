@@ -106,7 +106,8 @@ def test_other_errors_stay_what_they_are(tmp_path):
 
 
 def test_leftovers_are_swept_and_work_of_others_is_not(tmp_path):
-    (tmp_path / ".run.json.a1b2c3d4.tmp").write_text("half")
+    (tmp_path / ".run.json.a1b2c3d4.tmp").mkdir()
+    (tmp_path / ".run.json.a1b2c3d4.tmp/run.json").write_text("half")
     (tmp_path / ".mine.tmp").write_text("x")
     with replacing(tmp_path / "run.json") as aside:
         aside.write_text("whole")

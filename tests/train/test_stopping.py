@@ -62,7 +62,7 @@ def test_a_second_signal_ends_the_step_at_once_without_damage(server, tiny_data,
 
 def test_a_second_signal_inside_the_write_leaves_nothing_half(server, tiny_data, tmp_path):
     out = tmp_path / "run"
-    inside = "inside write run/checkpoint/.000000001.tmp"
+    inside = "inside write run/checkpoint/.000000001.tmp/000000001"
     signals = {"before backward": "SIGTERM", inside: "SIGTERM"}
     done = server.run(command(tiny_data, out), tmp_path, signals=signals)
     assert done["code"] == 75, done["said"]
