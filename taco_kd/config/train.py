@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from taco_kd.config.base import Settings
 
@@ -45,7 +46,7 @@ class TrainConfig(Settings):
     freeze_batch_norm: bool = False
     """batch norms keep their statistics and weights"""
     sync_batch_norm: bool = False
-    """batch norms take their statistics over all processes"""
+    """batch norms take their statistics over all processes; micro_batch, where given, is then at least 2"""
     clip_norm: float = Field(0.1, gt=0)
     """largest norm of the whole gradient"""
     ema_decay: float = Field(0.0, ge=0, lt=1)
@@ -66,6 +67,12 @@ class TrainConfig(Settings):
     """only operations that give the same result each time, on the same machine"""
     max_skipped: int = Field(10, ge=0)
     """steps in a row whose loss is not finite that are skipped before the run ends"""
+
+    @model_validator(mode="after")
+    def _not_alone(self) -> Self:
+        if self.sync_batch_norm and self.micro_batch == 1:
+            raise ValueError("sync_batch_norm needs a micro_batch of at least 2, or none")
+        return self
 
     @field_validator("lr_ratios")
     @classmethod

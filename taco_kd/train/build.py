@@ -18,6 +18,7 @@ from taco_kd.runs import DataDir
 from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
 from taco_kd.train.state import TrainState, make_ema
+from taco_kd.train.sync_batch_norm import synchronise
 
 
 def build(
@@ -54,6 +55,8 @@ def build(
         state.scaler = torch.amp.GradScaler(device.type)
     state.micro_batch = config.micro_batch
     shape_for_speed(student, config)
+    if config.sync_batch_norm:
+        synchronise(student, by_torch=device.type == "cuda" and distiller is None)
     return dataset, state, reports
 
 

@@ -21,13 +21,15 @@ from taco_kd.config import TrainConfig
 from taco_kd.data.dataset import Batch
 from taco_kd.distill.distiller import Compared, DistillTerms
 from taco_kd.distill.lesson import Taught
+from taco_kd.distill.weighting import DETECTION
 from taco_kd.errors import TacoKDError
 from taco_kd.progress import warn
-from taco_kd.train.memory import give_back, unless_short
+from taco_kd.train.memory import at_any_cost, give_back, unless_short
 from taco_kd.train.network import batch_norms, guard_single_images, train_mode
 from taco_kd.train.processes import Processes
 from taco_kd.train.selfcheck import SelfCheck
 from taco_kd.train.state import TrainState
+from taco_kd.train.sync_batch_norm import gradients_alone, is_synchronised
 from taco_kd.types import DetectorOutput, Targets, total
 
 SEED_STRIDE = 10_000_019
@@ -104,6 +106,8 @@ class Stepper:
         self.state, self.config, self.processes = state, config, processes
         self._steps_total, self._labels = steps_total, labels
         self._check, self._stopping = check, stopping
+        self._synchronised = is_synchronised(state.student)
+        self._unless_short = at_any_cost if self._synchronised else unless_short
         if not config.compile:  # which has a backward pass of its own
             guard_single_images(state.student)
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -153,7 +157,7 @@ class Stepper:
         norms: Mapping[str, float] | None = None
         short = False
         for place, some in enumerate(self._parts(batch)):
-            found = unless_short(partial(self._forward, some, images, boxes))
+            found = self._unless_short(partial(self._forward, some, images, boxes))
             if place == 0 and self._measures():
                 norms = self._norms(found)
                 short = norms is None
@@ -161,7 +165,7 @@ class Stepper:
                 short = True
                 break
             said = self._weigh(found, norms)
-            values = unless_short(partial(self._backward, found, said))
+            values = self._unless_short(partial(self._backward, found, said))
             if values is None:
                 short = True
                 break
@@ -190,6 +194,11 @@ class Stepper:
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         count = len(batch.images)
         size = self.state.micro_batch or count
+        if self._synchronised:  # whose forward passes meet: as many in all processes
+            parts = int(max(self.processes.everyone(float(-(-count // size)))))
+            for part in range(parts):
+                yield batch.part(count * part // parts, count * (part + 1) // parts)
+            return
         if size >= count:
             yield batch
             return
@@ -228,16 +237,23 @@ class Stepper:
         return taught
 
     def _norms(self, found: _Part | None) -> Mapping[str, float] | None:
-        """Gradient norms, their mean over all processes, taken in by the weighting; None: out of memory."""
+        """Gradient norms over all processes, taken in by the weighting; None: out of memory.
+
+        The maps of the processes are parts of one batch, so squares add up: each term's gradient there is
+        its share of that in the whole.
+        """
         distiller = self.state.distiller
         assert distiller is not None
-        own = None
+        norms = None
         if found is not None and found.compared is not None:
-            own = unless_short(partial(distiller.norms, found.compared, found.output))
-        if self.processes.sums([float(own is None)])[0] or own is None:
+            with gradients_alone():
+                norms = self._unless_short(partial(distiller.norms, found.compared, found.output))
+        if self.processes.sums([float(norms is None)])[0] or norms is None or found is None:
             return None
-        sums = self.processes.sums(list(own.values()))
-        norms = {name: value / self.processes.world for name, value in zip(own, sums, strict=True)}
+        if self.processes.world > 1:
+            shares = dict.fromkeys(norms, found.image_share) | {DETECTION: found.detection_share}
+            squares = self.processes.sums([(shares[name] * norm) ** 2 for name, norm in norms.items()])
+            norms = {name: math.sqrt(square) for name, square in zip(norms, squares, strict=True)}
         distiller.weighting.observe(norms)
         return norms
 
