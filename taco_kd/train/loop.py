@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from taco_kd.config import TrainConfig
-from taco_kd.data.dataset import Batch, DetectionDataset, training_batch
+from taco_kd.data.batch import Batch
+from taco_kd.data.dataset import DetectionDataset, training_batch
 from taco_kd.distill.distiller import Distiller, DistillTerms
 from taco_kd.distill.lesson import Taught
 from taco_kd.errors import TacoKDError
