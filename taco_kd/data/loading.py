@@ -97,11 +97,13 @@ def _from_processes(batches: Batches, steps: range, workers: int, pin_memory: bo
         for _ in steps[HEAD_START:]:
             try:
                 found = next(packed)
-            except RuntimeError as error:
-                if "worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if str(error).startswith("Caught "):  # a fault of ours in a loading process, shown whole
                     raise
+                reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise TacoKDError(
-                    "a process that loads images was killed, perhaps for its memory; lower train.workers"
+                    f"a process that loads images is gone ({reason}), perhaps killed for its memory; lower "
+                    "train.workers"
                 ) from None
             if isinstance(found, TacoKDError):
                 raise found
