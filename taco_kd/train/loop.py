@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from taco_kd.config import TrainConfig
 from taco_kd.data.batch import Batch
-from taco_kd.data.dataset import DetectionDataset, training_batch
+from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.loading import training_batches
 from taco_kd.distill.distiller import Distiller, DistillTerms
 from taco_kd.distill.lesson import Taught
 from taco_kd.errors import TacoKDError
@@ -112,18 +113,13 @@ def steps(
     """
     student = state.student
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
+    batches = training_batches(dataset, config, first_step=state.step, steps_total=steps_total)
     while state.step < steps_total:
         started = time.perf_counter()
         student.train()
         lr = lr_at(state.step, steps_total, config)
         set_lr(state.optimizer, lr)
-        batch = training_batch(
-            dataset,
-            state.step,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            horizontal_flip=config.horizontal_flip,
-        )
+        batch = next(batches)
         images = batch.images.to(device, non_blocking=True).float() / 255
         targets = [t.to(device) for t in batch.targets]
         taught = _teach(state, batch, images, targets, seed=config.seed)
