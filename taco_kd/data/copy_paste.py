@@ -16,6 +16,7 @@ SCALES = (0.5, 1.5)
 """Objects are pasted at a size between these multiples of their own."""
 SMALLEST_PX = 4
 """Objects with a smaller side in pixels are not pasted."""
+ROUNDING_PX = 0.01
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,10 @@ def _cut_out(
 
 
 def rectangle(box_xyxy: Tensor, shape: torch.Size) -> tuple[int, int, int, int]:
-    """The whole pixels x0, y0, x1, y1 of an image [H, W] that a box touches."""
+    """The whole pixels x0, y0, x1, y1 of an image [H, W] that a box touches, rounding errors apart."""
     height, width = shape
-    low = box_xyxy[:2].floor().long().tolist()
-    high = box_xyxy[2:].ceil().long().tolist()
+    low = (box_xyxy[:2] + ROUNDING_PX).floor().long().tolist()
+    high = (box_xyxy[2:] - ROUNDING_PX).ceil().long().tolist()
     return max(low[0], 0), max(low[1], 0), min(high[0], width), min(high[1], height)
 
 
