@@ -42,8 +42,8 @@ class Coloured:
             classes = rng.permutation(len(COLOURS))[: rng.integers(0 if number else 1, 4)]
             boxes = []
             for place, which in enumerate(classes):  # one beside the other, so that none is covered
-                left, width = 2 + 32 * place + int(rng.integers(0, 8)), int(rng.integers(6, 20))
-                top, height = int(rng.integers(0, 40)), int(rng.integers(6, 50))
+                left, width = 2 + 32 * place + int(rng.integers(0, 8)), int(rng.integers(9, 20))
+                top, height = int(rng.integers(0, 40)), int(rng.integers(9, 50))
                 image[:, top : top + height, left : left + width] = COLOURS[which][:, None, None]
                 boxes.append([left + width / 2, top + height / 2, width, height])
             cxcywh = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) / SIDE
