@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from taco_kd.data.dataset import Batch
+from taco_kd.data.batch import Batch
 from taco_kd.disk import size
 from taco_kd.distill.output_entries import join, mirrored, split
 from taco_kd.distill.shards import Entry, ShardStore, entry_bytes
