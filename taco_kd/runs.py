@@ -117,7 +117,8 @@ class RunDir:
 
     Layout: ``run.json`` (the record), ``log.jsonl`` (a line a step), ``model.safetensors`` (the result),
     ``checkpoint/`` (what a resume needs), ``metrics/{split}.json``, ``predictions/{split}.json``,
-    ``bench.json``.
+    ``bench.json``; while it is trained and chooses, ``evaluations.jsonl`` and ``best/{step}.safetensors``;
+    ``tracking/`` (files of TensorBoard and the like); ``ultralytics/`` (what that trainer left).
     """
 
     path: Path
@@ -152,6 +153,26 @@ class RunDir:
     def checkpoint_dir(self) -> Path:
         return self.path / "checkpoint"
 
+    @property
+    def evaluations_file(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def best_dir(self) -> Path:
+        return self.path / "best"
+
+    def best_file(self, step: int) -> Path:
+        """Weights after that step, kept while the run goes on because no others were better."""
+        return self.best_dir / f"{step:08d}.safetensors"
+
+    @property
+    def tracking_dir(self) -> Path:
+        return self.path / "tracking"
+
+    @property
+    def vendor_dir(self) -> Path:
+        return self.path / "ultralytics"
+
     def metrics_file(self, split: Split) -> Path:
         return self.path / "metrics" / f"{split}.json"
 
@@ -176,14 +197,22 @@ class RunDir:
 
     def log(self) -> Iterator[dict[str, Any]]:
         """The steps of the log, oldest first; a line cut off by a crash is left out."""
-        if not self.log_file.is_file():
-            return
-        with self.log_file.open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError:
-                    continue
+        return _json_lines(self.log_file)
+
+    def evaluations(self) -> Iterator[dict[str, Any]]:
+        """The evaluations during the run, oldest first, likewise."""
+        return _json_lines(self.evaluations_file)
+
+
+def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
 
 
 def claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> None:

@@ -7,6 +7,7 @@ import torch
 from taco_kd.config import Recipe, TrainConfig
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.mixture import mixed_with_pseudo
+from taco_kd.data.part import put_aside
 from taco_kd.distill.distiller import Distiller
 from taco_kd.errors import DataError
 from taco_kd.models.detector import Detector
@@ -15,6 +16,7 @@ from taco_kd.models.settings import initial_student
 from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.progress import notice
 from taco_kd.runs import DataDir
+from taco_kd.train.choosing import trained_on
 from taco_kd.train.loop import TrainState, make_ema
 from taco_kd.train.optim import build_optimizer
 
@@ -40,11 +42,12 @@ def build(
     if distiller is not None:
         _say_classes(distiller, student)
     student.to(device)
-    dataset = DetectionDataset(data, "train", student.image_size)
+    stay, aside = trained_on(data, config)
+    dataset = DetectionDataset(stay, "train", student.image_size)
     if len(dataset) == 0:
         raise DataError(f"{data.path}: the train split holds no image")
     if recipe.pseudo is not None:
-        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight)
+        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight, aside)
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
@@ -72,5 +75,15 @@ def _say_classes(distiller: Distiller, student: Detector) -> None:
 
 def steps_of(config: TrainConfig, images: int) -> int:
     """Optimiser steps of a run over ``images`` training images; an incomplete last batch is dropped."""
-    per_epoch = images // min(config.batch_size, images)
-    return config.steps or max(1, config.epochs * per_epoch)
+    return config.steps or max(1, config.epochs * (images // min(config.batch_size, images)))
+
+
+def images_of(config: TrainConfig, data: DataDir) -> int:
+    """Labelled images that a run is trained on."""
+    images = data if config.hold_out == 0 else put_aside(data, config.hold_out, config.seed)[0]
+    return len(images.coco("train")["images"])
+
+
+def steps_of_an_epoch(config: TrainConfig, dataset: DetectionDataset) -> int:
+    """Optimiser steps of one pass over the labelled training images."""
+    return max(1, dataset.epoch_images // config.batch_size)

@@ -18,18 +18,19 @@ from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import DataDir, RunDir, check_claim, claim
 from taco_kd.train import checkpoint
-from taco_kd.train.build import build, steps_of
+from taco_kd.train.build import build, images_of, steps_of
 from taco_kd.train.caching import open_caches
 from taco_kd.train.gate import pass_gate
 from taco_kd.train.loop import TrainState
-from taco_kd.train.work import go_on
+from taco_kd.train.observers import Observers
+from taco_kd.train.work import NOBODY, go_on
 
 PRETRAIN = "pretrain"
 """Folder of the first stage within a run of two."""
 
-COMMON = ("seed", "device", "checkpoint_seconds")
-"""Settings that the first stage takes from the second: one run has one seed."""
-
+COMMON = ("seed", "device", "checkpoint_seconds", "hold_out")
+"""Settings that the first stage takes from the second: one run has one seed, and images put aside are put aside
+from both stages."""
 
 def train(
     recipe: Recipe,
@@ -39,11 +40,15 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     on_progress: Tick | None = None,
+    observers: Observers = NOBODY,
 ) -> RunDir:
     """Train the recipe's student on the train split of ``data``; with a teacher this is distillation.
 
     An identical finished run in ``out`` is returned as it is. A recipe with a ``pretrain`` stage makes that
     stage a run of its own in ``out/pretrain`` and goes on from its weights.
+
+    Args:
+        observers: are told of every step; the caller closes them.
 
     Raises:
         UsageError: ``out`` holds something else, or the recipe cannot be built.
@@ -70,38 +75,53 @@ def train(
     if not resume:
         check_claim(out, record_name="run.json", overwrite=overwrite, what="run")
     if recipe.pretrain is not None:
-        return _two_stages(recipe, data, run, overwrite, resume, on_progress)
-    return _one_stage(recipe, data, run, overwrite, resume, on_progress)
+        return _two_stages(recipe, data, run, overwrite, resume, on_progress, observers)
+    return _one_stage(recipe, data, run, overwrite, resume, on_progress, observers)
 
 
 def _one_stage(
-    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
+    recipe: Recipe,
+    data: DataDir,
+    run: RunDir,
+    overwrite: bool,
+    resume: bool,
+    on_progress: Tick | None,
+    observers: Observers,
 ) -> RunDir:
     dataset, state, steps_total, record = _begin(recipe, recipe, data, on_progress)
     if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
         claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
-    return go_on(run, record, state, dataset, recipe, steps_total, resume, on_progress)
+    return go_on(run, record, state, dataset, recipe, steps_total, resume, on_progress, observers)
 
 
 def _two_stages(
-    recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: bool, on_progress: Tick | None
+    recipe: Recipe,
+    data: DataDir,
+    run: RunDir,
+    overwrite: bool,
+    resume: bool,
+    on_progress: Tick | None,
+    observers: Observers,
 ) -> RunDir:
     """The teachers alone in ``pretrain``, then the labels alone, from the weights the first stage left."""
     assert recipe.pretrain is not None
     config = recipe.pretrain.model_copy(update={k: getattr(recipe.train, k) for k in COMMON})
+    if config.hold_out:  # not evaluated: it may train no class head at all
+        config = config.model_copy(update={"evaluate_every": "never"})
     alone = {"name": f"{recipe.name}-{PRETRAIN}", "train": config, "pretrain": None, "labels": False}
     first_recipe = recipe.model_copy(update=alone)
-    images = len(data.coco("train")["images"])
+    images = images_of(recipe.train, data)
     before, after = (steps_of(each, images) for each in (config, recipe.train))
     first, tick = RunDir(run.path / PRETRAIN), _part(on_progress, 0, before + after)
+    watching = observers.part(0, before + after)
     if resume:
-        train(first_recipe, data, first.path, on_progress=tick)
+        train(first_recipe, data, first.path, on_progress=tick, observers=watching)
     else:
         dataset, state, steps_total, record = _begin(first_recipe, first_recipe, data, on_progress)
         # only now, when every model was built: a mistake must not cost the run that was there
         claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
         run.write_record({**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after})
-        go_on(first, record, state, dataset, first_recipe, steps_total, False, tick)
+        go_on(first, record, state, dataset, first_recipe, steps_total, False, tick, watching)
     weights = {"weights": str(first.path), "backbone_from": None}
     second = recipe.model_copy(update={"student": recipe.student.model_copy(update=weights)})
     dataset, state, steps_total, record = _begin(second, recipe, data, None)
@@ -117,7 +137,8 @@ def _two_stages(
     record["kind"] = "distill"
     record["seconds"] = done["seconds"]
     tick = _part(on_progress, before, before + after)
-    return go_on(run, record, state, dataset, second, steps_total, True, tick)
+    watching = observers.part(before, before + after)
+    return go_on(run, record, state, dataset, second, steps_total, True, tick, watching)
 
 
 def _part(on_progress: Tick | None, offset: int, whole: int) -> Tick | None:
