@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from taco_kd.cli.common import OUT, data_or_synthetic, metric_rows, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from taco_kd.cli.training_options import Tracking
     from taco_kd.config import Recipe
 
 
@@ -49,6 +50,8 @@ def run_training(
     resume: Path | None,
     overwrite: bool,
     as_json: bool,
+    curves: Tracking,
+    engine: str | None = None,
 ) -> None:
     """Train, evaluate before and after, and print both."""
     from taco_kd.config import load_recipe
@@ -57,7 +60,10 @@ def run_training(
     from taco_kd.models.settings import locate
     from taco_kd.progress import task
     from taco_kd.runs import DataDir
+    from taco_kd.train.live import live_view
+    from taco_kd.train.observers import Observers
     from taco_kd.train.stage import train as stage
+    from taco_kd.train.trackers import trackers
 
     if resume is not None:
         recipe, data_path = _resumed(resume)
@@ -67,8 +73,19 @@ def run_training(
         locate(recipe.student, [lesson.teacher for lesson in recipe.lessons()])
         data = data_or_synthetic(data_path)
         out = out or Path(OUT) / "runs" / recipe.name
-    with task(recipe.name) as tick:
-        run = stage(recipe, data, out, overwrite=overwrite, resume=resume is not None, on_progress=tick)
+    with (
+        trackers(curves.names, curves.folder, curves.project) as tracked,
+        live_view(recipe.name) as view,
+    ):
+        run = stage(
+            recipe,
+            data,
+            out,
+            overwrite=overwrite,
+            resume=resume is not None,
+            on_progress=view,
+            observers=Observers([view, *tracked]),
+        )
     device = pick_device(recipe.train.device)
     with task("evaluate") as tick:
         after = evaluate(run, device=device, on_progress=tick)

@@ -172,14 +172,18 @@ class Chooser:
             self._dataset = DetectionDataset(self._images, self._split, model.image_size)
         device = next(model.parameters()).device
         with undisturbed(model):
-            rows = predict(
-                model,
-                self._images,
-                self._split,
-                device=device,
-                on_progress=on_progress,
-                dataset=self._dataset,
-            )
+            try:
+                rows = predict(
+                    model,
+                    self._images,
+                    self._split,
+                    device=device,
+                    on_progress=on_progress,
+                    dataset=self._dataset,
+                )
+            except ValueError as error:  # what a detection may not hold, such as scores that are not finite
+                warn(f"step {step}: the model gives no usable boxes ({error}); counted as AP 0")
+                rows = []
         metrics = evaluate_coco(self._truth, rows)
         before = best_of(self.evaluations)
         ap = metrics.ap or 0.0

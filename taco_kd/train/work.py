@@ -110,9 +110,9 @@ def _run_steps(
             check.step(done.step, done.raw, done.pairs)
             log.write(json.dumps(asdict(done)) + "\n")
             record["seconds"] = before + time.monotonic() - began
-            observers.on_step(done)
             if on_progress is not None:
                 on_progress(done.step, steps_total, _note(done))
+            observers.on_step(done)
             _evaluate_if_due(state, steps_total, chooser, observers, on_progress, stop)
             due = time.monotonic() - saved > recipe.train.checkpoint_seconds
             if due or stop.is_set() or done.step == steps_total or chooser.ends():
