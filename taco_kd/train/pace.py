@@ -40,6 +40,7 @@ class Pace:
     Args:
         offset: steps of the stages before.
         whole: steps of all stages; None where that is not known.
+        batch_size: images of a step, for lines that do not say how long it took.
 
     Attributes:
         last: the last line.
@@ -50,8 +51,8 @@ class Pace:
         evaluations: AP (0..1) over steps, ``best`` the highest.
     """
 
-    def __init__(self, offset: int = 0, whole: int | None = None) -> None:
-        self.offset, self.whole = offset, whole
+    def __init__(self, offset: int = 0, whole: int | None = None, batch_size: int | None = None) -> None:
+        self.offset, self.whole, self._batch_size = offset, whole, batch_size
         self.last: dict[str, Any] = {}
         self.losses, self.evaluations = Curve(), Curve()
         self.skipped = 0
@@ -71,6 +72,8 @@ class Pace:
             self.losses.add(self.step, float(loss))
         images = float(line.get("images_per_s") or 0.0)
         seconds = line.get("step_s")
+        if seconds is None and images > 0 and self._batch_size is not None:
+            seconds = self._batch_size / images
         if seconds is not None:
             self._recent.append((float(seconds), line.get("data_wait_s"), images * float(seconds)))
 

@@ -23,6 +23,7 @@ from taco_kd.train.choosing import Chooser, chooser_of
 from taco_kd.train.loop import StepRecord, TrainState, steps
 from taco_kd.train.observers import Observers
 from taco_kd.train.selfcheck import SelfCheck, check_of
+from taco_kd.train.liveness import this_process
 from taco_kd.train.stopping import stop_requests
 
 NOBODY = Observers()
@@ -50,7 +51,7 @@ def go_on(
     else:
         run.log_file.unlink(missing_ok=True)
     chooser.begin(state.step)
-    record.update(chooser.record())
+    record.update(chooser.record(), process=this_process())
     run.write_record(record)
     observers.begin(run, record, state.step, steps_total)
     check = check_of(state.distiller, state.optimizer)
@@ -70,6 +71,7 @@ def go_on(
         delivered_step=best.step if best else state.step,
         final_hash=best.weights_hash if best else weights_hash(state.result().network),
     )
+    del record["process"]
     run.write_record(record)
     chooser.clean()
     return run
