@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taco_kd.errors import DataError, UsageError, chosen
-from taco_kd.files import read_json, write_json
+from taco_kd.files import read_json, sweep, write_json
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
+
+BEGINNING = "beginning"
+"""Status of a run whose folder is being cleared for it; nothing else there is its own."""
 
 
 def split_named(name: str) -> Split:
@@ -116,9 +119,10 @@ class RunDir:
     """One training run.
 
     Layout: ``run.json`` (the record), ``log.jsonl`` (a line a step), ``model.safetensors`` (the result),
-    ``checkpoint/`` (what a resume needs), ``metrics/{split}.json``, ``predictions/{split}.json``,
-    ``bench.json``; while it is trained and chooses, ``evaluations.jsonl`` and ``best/{step}.safetensors``;
-    ``tracking/`` (files of TensorBoard and the like); ``ultralytics/`` (what that trainer left).
+    ``checkpoint/`` (what a resume needs), ``trouble/`` (batches whose loss was not finite),
+    ``metrics/{split}.json``, ``predictions/{split}.json``, ``bench.json``; of evaluations during the run
+    ``evaluations.jsonl`` and, while it goes on, ``best/{step}.safetensors``; ``tracking/`` (files of TensorBoard
+    and the like); ``ultralytics/`` (what that trainer wrote).
     """
 
     path: Path
@@ -148,6 +152,11 @@ class RunDir:
     @property
     def model_file(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def trouble_dir(self) -> Path:
+        """Batches whose loss was not finite, kept when the run ended because of them."""
+        return self.path / "trouble"
 
     @property
     def checkpoint_dir(self) -> Path:
@@ -194,6 +203,33 @@ class RunDir:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         write_json(self.record_file, record)
+
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Write the record of a run that begins here, and remove all that an earlier one left.
+
+        The record comes first and says so: a process that is killed meanwhile leaves neither a folder that
+        nobody knows nor a checkpoint of other settings.
+        """
+        self.write_record({**record, "status": BEGINNING})
+        for path in self.path.iterdir():
+            if path == self.record_file:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        self.write_record(record)
+
+    def sweep(self) -> None:
+        """Remove what killed processes had not finished writing."""
+        for folder in (
+            self.path,
+            self.checkpoint_dir,
+            self.best_dir,
+            self.path / "metrics",
+            self.path / "predictions",
+        ):
+            sweep(folder)
 
     def log(self) -> Iterator[dict[str, Any]]:
         """The steps of the log, oldest first; a line cut off by a crash is left out."""

@@ -29,6 +29,7 @@ from taco_kd.cli import (
     weights,
 )
 from taco_kd.errors import InterruptedRunError, TacoKDError
+from taco_kd.train.stopping import StopRequests
 
 app = typer.Typer(
     name="taco-kd",
@@ -83,7 +84,8 @@ def root(
 def main() -> None:
     """Entry point: one line and an exit code for every error a user can meet."""
     try:
-        app()
+        with StopRequests():
+            app()
     except TacoKDError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -36,6 +36,13 @@ Seed = Annotated[
     Optional[int],
     typer.Option(help="Seed of data order, augmentation and new layers.", show_default="the recipe's"),
 ]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="Only operations that give the same losses each time on the same machine; slower on a GPU.",
+    ),
+]
 Resume = Annotated[
     Optional[Path], typer.Option(help="Go on with the stopped run in this folder, with its own settings.")
 ]
@@ -74,6 +81,7 @@ def train(
     steps: Steps = None,
     seed: Seed = None,
     device: Device = "auto",
+    deterministic: Deterministic = False,
     settings: Settings = None,
     resume: Resume = None,
     track: Track = None,
@@ -106,6 +114,7 @@ def train(
         allow_partial,
         image_size,
     )
+    given["train.deterministic"] = "true" if deterministic else None
     given |= {"pseudo.data": pseudo and pseudo.resolve(), "pseudo.weight": pseudo_weight}
     overrides = overrides_of(
         settings,
@@ -185,6 +194,7 @@ def distill(
     steps: Steps = None,
     seed: Seed = None,
     device: Device = "auto",
+    deterministic: Deterministic = False,
     settings: Settings = None,
     resume: Resume = None,
     track: Track = None,
@@ -225,6 +235,7 @@ def distill(
     if strict and no_gate:
         raise UsageError("--strict and --no-gate contradict each other: leave one out")
     given["distill.class_map"] = class_map
+    given["train.deterministic"] = "true" if deterministic else None
     name = recipe_for(recipe, teacher[0] if teacher else None)
     if resume is None:
         chosen = load_recipe(name)

@@ -61,8 +61,8 @@ def run_training(
     from taco_kd.progress import task
     from taco_kd.runs import DataDir
     from taco_kd.train.live import live_view
-    from taco_kd.train.observers import Observers
     from taco_kd.train.stage import train as stage
+    from taco_kd.train.stopping import StopRequests
     from taco_kd.train.trackers import trackers
 
     if resume is not None:
@@ -84,12 +84,15 @@ def run_training(
             overwrite=overwrite,
             resume=resume is not None,
             on_progress=view,
-            observers=Observers([view, *tracked]),
+            observers=[view, *tracked],
         )
     device = pick_device(recipe.train.device)
-    with task("evaluate") as tick:
+    with (
+        StopRequests(f"{run.path} is trained, and the same command evaluates it"),
+        task("evaluate") as tick,
+    ):
         after = evaluate(run, device=device, on_progress=tick)
-    before = evaluate_initial(run, device=device)
+        before = evaluate_initial(run, device=device)
     if as_json:
         print_json({"run": str(run.path), "before": before.to_json(), "after": after.to_json()})
         return

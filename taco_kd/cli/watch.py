@@ -20,9 +20,7 @@ LINE_S = 30.0
 def watch(
     run: Annotated[
         Path,
-        typer.Argument(
-            help="A run folder, or a folder of runs.", metavar="RUN", show_default=f"{OUT}/runs"
-        ),
+        typer.Argument(help="A run folder, or a folder of runs.", metavar="RUN", show_default=f"{OUT}/runs"),
     ] = Path(OUT) / "runs",
     once: Annotated[bool, typer.Option("--once", help="Print how it stands now, and end.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
@@ -46,7 +44,9 @@ def watch(
         if not states or all(state.status == "waiting" for state in states):
             raise DataError(f"{run}: no run there yet; taco-kd train makes one")
         if as_json:
-            print_json([state.to_json() for state in states] if states[0].run.path != run else states[0].to_json())
+            print_json(
+                [state.to_json() for state in states] if states[0].run.path != run else states[0].to_json()
+            )
             return
         _print(states)
         return

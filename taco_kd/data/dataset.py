@@ -34,6 +34,11 @@ class Batch:
     positions: tuple[int, ...]
     mirrored: tuple[bool, ...]
 
+    def part(self, start: int, stop: int) -> Batch:
+        """The images from ``start`` to before ``stop``."""
+        some = slice(start, stop)
+        return Batch(self.images[some], self.targets[some], self.positions[some], self.mirrored[some])
+
 
 class DetectionDataset:
     """One split at the size a model wants.

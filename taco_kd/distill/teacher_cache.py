@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from taco_kd.data.dataset import Batch
+from taco_kd.disk import size
 from taco_kd.distill.output_entries import join, mirrored, split
 from taco_kd.distill.shards import Entry, ShardStore, entry_bytes
 from taco_kd.errors import MissingResourceError, UsageError
@@ -195,12 +196,3 @@ class Estimate:
                 f"{size(self.free_bytes)} free; name another folder, or --teacher-cache off, or store less: "
                 "distill.cache_mode=replay, distill.cache_precision=float16, distill.cache_features=false"
             )
-
-
-def size(count: float) -> str:
-    """Bytes for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -17,8 +17,9 @@ from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.progress import notice
 from taco_kd.runs import DataDir
 from taco_kd.train.choosing import trained_on
-from taco_kd.train.loop import TrainState, make_ema
+from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
+from taco_kd.train.state import TrainState, make_ema
 
 
 def build(
@@ -41,6 +42,7 @@ def build(
         notice(report.line())
     if distiller is not None:
         _say_classes(distiller, student)
+    freeze(student, config)
     student.to(device)
     stay, aside = trained_on(data, config)
     dataset = DetectionDataset(stay, "train", student.image_size)
@@ -51,6 +53,10 @@ def build(
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
+    if config.precision == "fp16":
+        state.scaler = torch.amp.GradScaler(device.type)
+    state.micro_batch = config.micro_batch
+    shape_for_speed(student, config)
     return dataset, state, reports
 
 
@@ -73,17 +79,13 @@ def _say_classes(distiller: Distiller, student: Detector) -> None:
             )
 
 
-def steps_of(config: TrainConfig, images: int) -> int:
-    """Optimiser steps of a run over ``images`` training images; an incomplete last batch is dropped."""
-    return config.steps or max(1, config.epochs * (images // min(config.batch_size, images)))
-
-
 def images_of(config: TrainConfig, data: DataDir) -> int:
     """Labelled images that a run is trained on."""
     images = data if config.hold_out == 0 else put_aside(data, config.hold_out, config.seed)[0]
     return len(images.coco("train")["images"])
 
 
-def steps_of_an_epoch(config: TrainConfig, dataset: DetectionDataset) -> int:
-    """Optimiser steps of one pass over the labelled training images."""
-    return max(1, dataset.epoch_images // config.batch_size)
+def steps_of(config: TrainConfig, images: int) -> int:
+    """Optimiser steps of a run over ``images`` training images; an incomplete last batch is dropped."""
+    per_epoch = images // min(config.batch_size, images)
+    return config.steps or max(1, config.epochs * per_epoch)

@@ -6,6 +6,7 @@ part in a choice; or that split, where it is asked for, and then the record says
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -25,9 +26,17 @@ from taco_kd.progress import Tick, notice, warn
 from taco_kd.runs import DataDir, RunDir, Split
 from taco_kd.train import evaluations
 from taco_kd.train.evaluations import Evaluated, best_of, since_best
+from taco_kd.train.session import Session
+from taco_kd.train.state import TrainState
 from taco_kd.train.undisturbed import undisturbed
 
 T = TypeVar("T")
+
+
+class _StoppedError(Exception):
+    """The process was asked to stop in the middle of an evaluation."""
+
+
 Decide = Callable[[Callable[[], T]], T]
 """Calls what it is given in one process and returns the answer in all of them."""
 
@@ -64,6 +73,7 @@ class Chooser:
         self._decide = decide
         self._truth = images.coco(split) if images is not None and interval is not None else None
         self._dataset: DetectionDataset | None = None
+        self._saved: int | None = None
         self._kept_at_save: Evaluated | None = None
         self.evaluations: list[Evaluated] = []
         if self._truth is not None and not self._truth["annotations"]:
@@ -92,7 +102,7 @@ class Chooser:
             return found
 
         self.evaluations = self._decide(kept)
-        self._kept_at_save = best_of(self.evaluations)
+        self._saved, self._kept_at_save = step, best_of(self.evaluations)
 
     def due(self, step: int, steps_total: int) -> bool:
         """Whether the model is to be evaluated after that step; once evaluated, it is not."""
@@ -100,20 +110,39 @@ class Chooser:
             return False
         return step % self._interval == 0 or step == steps_total
 
-    def evaluate(self, model: Detector, step: int, on_progress: Tick | None = None) -> Evaluated:
-        """Look at the model, write down what was found, and keep its weights where they are the best."""
-        found: Evaluated = self._decide(lambda: self._evaluate(model, step, on_progress))
-        self.evaluations.append(found)
+    def evaluate(
+        self, model: Detector, step: int, on_progress: Tick, stopping: Callable[[], bool]
+    ) -> Evaluated | None:
+        """Look at the model, write down what was found, and keep its weights where they are the best.
+
+        Returns:
+            None where the process that evaluates was asked to stop: the evaluation is still due.
+        """
+
+        def tick(done: int, total: int, note: str = "") -> None:
+            if stopping():
+                raise _StoppedError
+            on_progress(done, total, note)
+
+        def question() -> Evaluated | None:
+            with contextlib.suppress(_StoppedError):
+                return self._evaluate(model, step, tick)
+            return None
+
+        found: Evaluated | None = self._decide(question)
+        if found is not None:
+            self.evaluations.append(found)
         return found
 
     def ends(self) -> bool:
         """Whether ``patience`` is at its end."""
         return self._config.patience is not None and since_best(self.evaluations) >= self._config.patience
 
-    def saved(self) -> None:
-        """After a checkpoint was written: drop weights that neither it nor the one before goes back to."""
-        if self._config.keep != "best":
+    def saved(self, step: int) -> None:
+        """After a checkpoint of ``step``: drop weights that neither it nor the one before goes back to."""
+        if self._config.keep != "best" or step == self._saved:
             return
+        self._saved = step
         now = best_of(self.evaluations)
         needed = {self._run.best_file(each.step) for each in (now, self._kept_at_save) if each is not None}
         self._kept_at_save = now
@@ -205,20 +234,17 @@ class Chooser:
 def chooser_of(
     run: RunDir,
     config: TrainConfig,
-    data: DataDir,
+    dataset: DetectionDataset,
     *,
-    steps_per_epoch: int,
     decide: Decide[Any] = alone,
 ) -> Chooser:
-    """The chooser that the settings ask for.
-
-    Args:
-        data: the whole dataset.
+    """The chooser that the settings ask for, of a run that is trained on ``dataset``.
 
     Raises:
         DataError: there is no box to evaluate on.
     """
-    interval = config.evaluation_interval(steps_per_epoch)
+    data = DataDir(dataset.data.path)  # the whole of which the run may be trained on a part
+    interval = config.evaluation_interval(max(1, dataset.epoch_images // config.batch_size))
     if config.choose_on == "val":
         return Chooser(run, config, data if interval else None, "val", interval, decide=decide)
     if config.hold_out == 0:
@@ -235,3 +261,18 @@ def trained_on(data: DataDir, config: TrainConfig) -> tuple[DataDir, DataDir | N
     images, kept = len(aside.image_ids), len(stay.image_ids)
     notice(f"Put aside: {images:,} of {images + kept:,} training images, to evaluate on during the run.")
     return stay, aside
+
+
+def evaluate_if_due(chooser: Chooser, state: TrainState, steps_total: int, session: Session) -> bool:
+    """After a step, in all processes: evaluate where that is due. False where a request to stop broke it off."""
+    if not chooser.due(state.step, steps_total):
+        return True
+    found = chooser.evaluate(
+        state.result(),
+        state.step,
+        lambda done, total, _note="": session.tick(state.step, steps_total, f"evaluating {done}/{total}"),
+        lambda: session.stop.requested,
+    )
+    if found is not None and session.first:
+        session.observers.on_evaluated(found)
+    return found is not None

@@ -145,7 +145,7 @@ class Pace:
     def terms(self) -> list[tuple[str, str]]:
         """The terms of the last loss."""
         terms = self.last.get("terms") or {}
-        return [(name, f"{value:.3g}") for name, value in terms.items()]
+        return [(name, "not finite" if v is None else f"{v:.3g}") for name, v in terms.items()]
 
 
 def _of(value: float | None, form: str) -> str | None:

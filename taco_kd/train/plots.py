@@ -48,7 +48,9 @@ def plot(
         for at_x, at_y in _between(before, (x, y)):
             cells[at_y // 4][at_x // 2] |= _DOTS[at_x % 2][at_y % 4]
         before = (x, y)
-    labels = [form.format(high), *[""] * (height - 2), form.format(low)] if height > 1 else [form.format(high)]
+    labels = (
+        [form.format(high), *[""] * (height - 2), form.format(low)] if height > 1 else [form.format(high)]
+    )
     margin = max(map(len, labels))
     lines = [
         f"{label:>{margin}} {'┤' if label else '│'}{''.join(chr(0x2800 + c) if c else ' ' for c in row)}".rstrip()
@@ -98,6 +100,4 @@ def _means(values: Sequence[float], width: int) -> list[float]:
     if len(finite) <= width:
         return finite
     edges = [round(i * len(finite) / width) for i in range(width + 1)]
-    return [
-        sum(finite[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a
-    ]
+    return [sum(finite[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]

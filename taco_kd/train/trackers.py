@@ -47,6 +47,7 @@ def require(names: Sequence[str]) -> tuple[str, ...]:
             raise MissingResourceError(f"--track {name}: {name} is not installed here: pip install {name}")
     return wanted
 
+
 USERS_URI = os.environ.get("MLFLOW_TRACKING_URI")
 """The server of MLflow that the user names; MLflow overwrites the variable with what it is told."""
 
@@ -72,7 +73,9 @@ class Tracker:
         self._offset = begin.offset
         if self._tracker is not None:  # the second stage of a run goes on with the curves of the first
             return
-        root = begin.run.path.parent if begin.offset == 0 and begin.whole > begin.steps_total else begin.run.path
+        root = (
+            begin.run.path.parent if begin.offset == 0 and begin.whole > begin.steps_total else begin.run.path
+        )
         self._files = self._folder or root / "tracking"
         done = begin.offset + begin.step
         try:

@@ -17,7 +17,7 @@ from taco_kd.files import read_json, write_json
 from taco_kd.models import rtdetr, zoo
 from taco_kd.models.weight_files import read_safetensors
 from taco_kd.models.weights import save_model, weights_hash
-from taco_kd.runs import DataDir
+from taco_kd.runs import DataDir, RunDir
 from taco_kd.train import evaluations
 from taco_kd.train.stage import train
 from taco_kd.train.undisturbed import undisturbed
@@ -296,12 +296,15 @@ def test_best_weights_that_are_gone_or_changed_are_named(recipe_of, small_data, 
     for name in ("gone", "changed"):
         with pytest.raises(StopError):
             train(recipe, small_data, tmp_path / name, on_progress=kill)
-        (file,) = (tmp_path / name / "best").glob("*.safetensors")
+        found = evaluations.best_of(evaluations.read(RunDir(tmp_path / name)))
+        file = RunDir(tmp_path / name).best_file(found.step)
         if name == "gone":
             file.unlink()
         else:
             save_model(file, rtdetr.build_nano(small_data.class_names))
-        with pytest.raises(DataError, match=r"safetensors: (the best weights of the run are gone|is not what)"):
+        with pytest.raises(
+            DataError, match=r"safetensors: (the best weights of the run are gone|is not what)"
+        ):
             train(recipe, small_data, tmp_path / name, resume=True)
 
 
