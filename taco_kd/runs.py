@@ -121,8 +121,8 @@ class RunDir:
     Layout: ``run.json`` (the record), ``log.jsonl`` (a line a step), ``model.safetensors`` (the result),
     ``checkpoint/`` (what a resume needs), ``trouble/`` (batches whose loss was not finite),
     ``metrics/{split}.json``, ``predictions/{split}.json``, ``bench.json``; of evaluations during the run
-    ``evaluations.jsonl`` and, while it goes on, ``best/{step}.safetensors``; ``tracking/`` (files of TensorBoard
-    and the like); ``ultralytics/`` (what that trainer wrote).
+    ``evaluations.jsonl`` and, while it goes on, ``best/{step}.safetensors``; ``tracking/`` (files of
+    TensorBoard and the like); ``ultralytics/`` (what that trainer wrote).
     """
 
     path: Path

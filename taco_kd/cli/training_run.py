@@ -56,9 +56,10 @@ def run_training(
     """Train, evaluate before and after, and print both."""
     from taco_kd.config import load_recipe
     from taco_kd.environment import pick_device
+    from taco_kd.evaluate.chosen import chosen_on, words
     from taco_kd.evaluate.stage import evaluate, evaluate_initial
     from taco_kd.models.settings import locate
-    from taco_kd.progress import task
+    from taco_kd.progress import task, warn
     from taco_kd.runs import DataDir
     from taco_kd.train.live import live_view
     from taco_kd.train.stage import train as stage
@@ -97,5 +98,7 @@ def run_training(
         print_json({"run": str(run.path), "before": before.to_json(), "after": after.to_json()})
         return
     columns, rows = metric_rows({"before": before.to_json(), "after": after.to_json()})
+    if chosen_on(run.record(), "val"):
+        warn(words(run.name, "val"))
     print_table(columns, rows, title=f"{recipe.name}: {after.images} validation images, AP x 100")
     say(f"Run: {run.path}")

@@ -264,7 +264,11 @@ def trained_on(data: DataDir, config: TrainConfig) -> tuple[DataDir, DataDir | N
 
 
 def evaluate_if_due(chooser: Chooser, state: TrainState, steps_total: int, session: Session) -> bool:
-    """After a step, in all processes: evaluate where that is due. False where a request to stop broke it off."""
+    """After a step, in all processes: evaluate where that is due.
+
+    Returns:
+        False where a request to stop broke it off.
+    """
     if not chooser.due(state.step, steps_total):
         return True
     found = chooser.evaluate(

@@ -1,11 +1,13 @@
 """A run followed from outside, by the files that it writes. Needs no torch.
 
-Lines may be half written, the log may be cut and replaced when the run is resumed, and the process may be gone.
+Lines may be half written, the log may be cut and replaced when the run is resumed, and the process may be
+gone.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +34,6 @@ class JsonLines:
         """Whether everything was read anew because the file is another one, and the lines that are new."""
         try:
             with self._file.open("rb") as file:
-                import os
-
                 state = os.fstat(file.fileno())
                 anew = state.st_ino != self._inode or state.st_size < self._at
                 if anew:
@@ -184,7 +184,7 @@ def _record(run: RunDir) -> dict[str, Any] | None:
 
 
 def runs_below(path: Path) -> list[Path]:
-    """The run at ``path``, or all runs in the folders below, by name; stages of a run are no runs of theirs."""
+    """The run at ``path``, or all runs in the folders below, by name, without the stages of runs."""
     if (path / "run.json").is_file() or not path.is_dir():
         return [path]
     found = [record.parent for depth in ("*", "*/*", "*/*/*") for record in path.glob(f"{depth}/run.json")]

@@ -1,4 +1,4 @@
-"""The live view of a training on stderr: a few lines that change on a terminal, a line now and then elsewhere."""
+"""The live view of a training on stderr: lines that change on a terminal, one now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from taco_kd.train.loop import StepRecord
 
 FIRST_LINE_S, LONGEST_GAP_S = 30.0, 600.0
-"""In a file: seconds to the first line, and between two lines at most; between, a tenth of the time so far."""
+"""In a file: seconds to the first line, and between two at most; in between, a tenth of the time so far."""
 
 
 class LiveView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a Braille character: [column][row]
@@ -48,14 +49,12 @@ def plot(
         for at_x, at_y in _between(before, (x, y)):
             cells[at_y // 4][at_x // 2] |= _DOTS[at_x % 2][at_y % 4]
         before = (x, y)
-    labels = (
-        [form.format(high), *[""] * (height - 2), form.format(low)] if height > 1 else [form.format(high)]
-    )
-    margin = max(map(len, labels))
-    lines = [
-        f"{label:>{margin}} {'┤' if label else '│'}{''.join(chr(0x2800 + c) if c else ' ' for c in row)}".rstrip()
-        for label, row in zip(labels, cells, strict=True)
-    ]
+    ends = {0: form.format(high), height - 1: form.format(low)}
+    margin = max(map(len, ends.values()))
+    lines = []
+    for place, row in enumerate(cells):
+        dots = "".join(chr(0x2800 + cell) if cell else " " for cell in row)
+        lines.append(f"{ends.get(place, ''):>{margin}} {'┤' if place in ends else '│'}{dots}".rstrip())
     left, right = f"{first:,}", f"{last:,}"
     axis = f"{left}{right:>{max(0, width - len(left))}}" if last > first else left
     return [*lines, f"{'':{margin}} └{'─' * width}", f"{'':{margin}}  {axis}"]
@@ -100,4 +99,4 @@ def _means(values: Sequence[float], width: int) -> list[float]:
     if len(finite) <= width:
         return finite
     edges = [round(i * len(finite) / width) for i in range(width + 1)]
-    return [sum(finite[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [sum(finite[a:b]) / (b - a) for a, b in pairwise(edges) if b > a]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from taco_kd.progress import Tick
@@ -20,7 +19,7 @@ class Session:
     processes: Processes
     stop: StopRequests
     on_progress: Tick | None = None
-    observers: Observers = Observers()
+    observers: Observers = field(default_factory=Observers)
 
     @property
     def first(self) -> bool:

@@ -35,8 +35,8 @@ PRETRAIN = "pretrain"
 """Folder of the first stage within a run of two."""
 
 COMMON = ("seed", "device", "checkpoint_seconds", "deterministic", "hold_out")
-"""Settings that the first stage takes from the second: one run has one seed, and what is put aside is put aside
-from both stages."""
+"""Settings that the first stage takes from the second: one run has one seed, and what is put aside is put
+aside from both stages."""
 
 
 def train(

@@ -1,7 +1,7 @@
 """Curves in TensorBoard, Weights & Biases or MLflow, through accelerate's trackers.
 
-Where results are shown is no part of a recipe: it changes nothing that is trained. A resumed run goes on with its
-curves; steps that were done after the last checkpoint, and are done again, are not there twice.
+Where results are shown is no part of a recipe: it changes nothing that is trained. A resumed run goes on with
+its curves; steps that were done after the last checkpoint, and are done again, are not there twice.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def step_values(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 def hyperparameters(record: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
-    """The settings of a run flat, ``train.lr`` and so on, with its data; those that are not set are left out."""
+    """The settings of a run flat, ``train.lr`` and so on, and its data; what is not set is left out."""
     flat = dict(_flat(record.get("recipe") or {}))
     data = record.get("data") or {}
     flat |= {"data": data.get("content_hash"), "kind": record.get("kind")}

@@ -19,6 +19,7 @@ from taco_kd.models.weight_files import read_safetensors
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.runs import DataDir, RunDir
 from taco_kd.train import evaluations
+from taco_kd.train.choosing import Chooser
 from taco_kd.train.stage import train
 from taco_kd.train.undisturbed import undisturbed
 
@@ -27,6 +28,10 @@ SMALL = [
     "student.image_size=96",
 ]
 ASIDE = ["train.hold_out=0.25", "train.evaluate_every=2"]
+
+
+class StopError(Exception):
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +177,10 @@ def test_undisturbed_puts_modes_and_generators_back():
         random.seed(1)
         np.random.seed(1)
         if disturbed:
-            with pytest.raises(RuntimeError, match="inside"), undisturbed(model):
+            with undisturbed(model):
                 assert not any(m.training for m in model.modules())
+                assert not torch.is_grad_enabled()
                 torch.rand(3), random.random(), np.random.rand()
-                raise RuntimeError("inside")
         numbers.append((torch.rand(1).item(), random.random(), np.random.rand()))
     assert numbers[0] == numbers[1]
     assert [m.training for m in model.modules()] == modes
@@ -195,6 +200,7 @@ def falling(monkeypatch):
         return dataclasses.replace(metrics, ap=found[0] - 0.001 * (len(found) - 1))
 
     monkeypatch.setattr(choosing, "evaluate_coco", measured)
+    return found
 
 
 def test_the_best_weights_are_delivered(recipe_of, small_data, tmp_path, falling):
@@ -223,7 +229,7 @@ def test_the_average_is_what_is_evaluated_and_kept(recipe_of, small_data, tmp_pa
     assert equal(tensors(run), tensors(plain))  # the last step is the best of one evaluation
 
 
-def test_a_run_ends_early(recipe_of, small_data, tmp_path, falling):
+def test_a_run_ends_early(recipe_of, small_data, tmp_path, falling, monkeypatch):
     more = ["train.patience=2", "train.steps=40", "train.checkpoint_seconds=1000"]
     run = train(recipe_of(*ASIDE, *more), small_data, tmp_path / "run")
     record = run.record()
@@ -234,8 +240,14 @@ def test_a_run_ends_early(recipe_of, small_data, tmp_path, falling):
     assert evaluate(run).images > 0
     again = train(recipe_of(*ASIDE, *more), small_data, run.path, on_progress=lambda *_: pytest.fail("again"))
     assert again.record() == record
-    run.write_record({**record, "status": "running"})  # killed after its last checkpoint
-    resumed = train(recipe_of(*ASIDE, *more), small_data, run.path, resume=True)
+    falling.clear()
+    deliver = Chooser.deliver
+    monkeypatch.setattr(Chooser, "deliver", lambda *_: (_ for _ in ()).throw(StopError))
+    with pytest.raises(StopError):  # killed after its last checkpoint
+        train(recipe_of(*ASIDE, *more), small_data, tmp_path / "cut")
+    monkeypatch.setattr(Chooser, "deliver", deliver)
+    resumed = train(recipe_of(*ASIDE, *more), small_data, tmp_path / "cut", resume=True)
+    assert resumed.record()["stopped_early"]
     assert resumed.record()["steps"] == 6
     assert resumed.record()["final_hash"] == record["final_hash"]
 
@@ -245,10 +257,6 @@ def test_a_model_that_answers_with_nan_is_worth_nothing(recipe_of, small_data, t
     run = train(wild, small_data, tmp_path / "run")
     assert "step 1: the model gives no usable boxes (scores must be finite)" in capsys.readouterr().err
     assert [e["ap"] for e in run.evaluations()] == [0.0]
-
-
-class StopError(Exception):
-    pass
 
 
 @pytest.mark.parametrize(("at", "often"), [(4, "1e-6"), (5, "1e-6"), (5, "1000")])
