@@ -102,6 +102,8 @@ def train(
 
     taco-kd train --resume runs/teacher
 
+    taco-kd train --recipe nano-yolo11 --engine ultralytics
+
     taco-kd train --set train.hold_out=0.1 --set train.keep=best --set train.patience=5 --track tensorboard
     """
     given = student_settings(

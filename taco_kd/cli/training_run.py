@@ -30,7 +30,8 @@ def overrides_of(
     return [f"{key}={value}" for key, value in flags.items() if value is not None] + (settings or [])
 
 
-def _resumed(folder: Path) -> tuple[Recipe, Path]:
+def _resumed(folder: Path) -> tuple[Recipe, Path, str]:
+    """Recipe, data and engine of the run in a folder."""
     from taco_kd.config import Recipe, validate
     from taco_kd.errors import DataError
     from taco_kd.runs import RunDir
@@ -39,7 +40,8 @@ def _resumed(folder: Path) -> tuple[Recipe, Path]:
     if not run.record_file.is_file():
         raise DataError(f"{folder}: not a run folder (no run.json), so there is nothing to resume")
     record = run.record()
-    return validate(Recipe, record["recipe"], where=str(run.record_file)), Path(record["data"]["path"])
+    recipe = validate(Recipe, record["recipe"], where=str(run.record_file))
+    return recipe, Path(record["data"]["path"]), record.get("engine", "taco-kd")
 
 
 def run_training(
@@ -56,6 +58,7 @@ def run_training(
     """Train, evaluate before and after, and print both."""
     from taco_kd.config import load_recipe
     from taco_kd.environment import pick_device
+    from taco_kd.errors import UsageError, chosen
     from taco_kd.evaluate.chosen import chosen_on, words
     from taco_kd.evaluate.stage import evaluate, evaluate_initial
     from taco_kd.models.settings import locate
@@ -65,9 +68,14 @@ def run_training(
     from taco_kd.train.stage import train as stage
     from taco_kd.train.stopping import StopRequests
     from taco_kd.train.trackers import trackers
+    from taco_kd.train.vendor.stage import train_with_ultralytics
 
+    engine = None if engine is None else chosen("engine", engine, ("taco-kd", "ultralytics"))
     if resume is not None:
-        recipe, data_path = _resumed(resume)
+        recipe, data_path, begun_by = _resumed(resume)
+        if engine not in (None, begun_by):
+            raise UsageError(f"{resume}: was begun with --engine {begun_by}; leave --engine out")
+        engine = begun_by
         data, out = DataDir.open(data_path), resume
     else:
         recipe = load_recipe(recipe_name, overrides)
@@ -78,7 +86,8 @@ def run_training(
         trackers(curves.names, curves.folder, curves.project) as tracked,
         live_view(recipe.name) as view,
     ):
-        run = stage(
+        train = train_with_ultralytics if engine == "ultralytics" else stage
+        run = train(
             recipe,
             data,
             out,

@@ -29,6 +29,7 @@ from taco_kd.train.processes import Processes, open_processes
 from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
 from taco_kd.train.stopping import StopRequests
+from taco_kd.train.vendor.arguments import OWN
 from taco_kd.train.work import go_on, held
 
 PRETRAIN = "pretrain"
@@ -101,6 +102,11 @@ def _look(
     out = run.path
     if run.record_file.is_file() and not overwrite:
         found = run.record()
+        if found.get("engine", OWN) != OWN:
+            raise UsageError(
+                f"{out}: holds a run of Ultralytics' trainer; add --engine ultralytics, choose another --out "
+                "or add --overwrite"
+            )
         before = validate(Recipe, found["recipe"], where=str(run.record_file))
         same = before == recipe and found["data"]["content_hash"] == data.content_hash
         if before == recipe and found.get("pseudo") != (pseudo := _pseudo_record(recipe)):
