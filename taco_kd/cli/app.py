@@ -25,6 +25,7 @@ from taco_kd.cli import (
     study,
     training,
     validation,
+    watch,
     weights,
 )
 from taco_kd.errors import InterruptedRunError, TacoKDError
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "audit": audit.audit,
     "train": training.train,
     "distill": training.distill,
+    "watch": watch.watch,
     "evaluate": validation.evaluate,
     "compare": compare.compare,
     "bench": bench.bench,
