@@ -155,6 +155,7 @@ def _run_steps(
     stop = session.stop
 
     def save() -> None:
+        _keep_answers(state)  # first: answers that are lost are computed again, in batches of other images
         if log is not None:
             log.sync()
             beside = {
@@ -164,7 +165,6 @@ def _run_steps(
             }
             checkpoint.save(run.checkpoint_dir, state, beside)
         chooser.saved(state.step)
-        _keep_answers(state)
 
     with _log(run, session) as log, stop.after_the_step():
         if state.step == 0:
