@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from taco_kd.data.batches import Batches
 from taco_kd.data.dataset import CACHE_BYTES, DetectionDataset
 from taco_kd.data.loading_process import METHOD, begin, held_back, warm_up
 from taco_kd.data.parallel import usable_cores
+from taco_kd.data.quarantine import Quarantine
 from taco_kd.errors import TacoKDError
 from taco_kd.types import Targets
 
@@ -38,6 +40,7 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
     pin_memory: bool = False,
+    quarantine: Quarantine | None = None,
 ) -> Iterator[Batch]:
     """The batches of the steps ``first_step`` to before ``steps_total``, in order.
 
@@ -48,6 +51,7 @@ def training_batches(
         rank, world: which process this is, of how many: each gets a contiguous part of every batch, which
             may be empty.
         pin_memory: put the images into page-locked memory, from which they reach a GPU faster.
+        quarantine: is told of images that cannot be read; by default they are only warned of.
 
     Raises:
         UsageError: augmentation that the data or the length of the run does not allow, before any batch.
@@ -57,9 +61,11 @@ def training_batches(
     batches = Batches(dataset, config, steps_total, rank, world)
     steps = range(first_step, steps_total)
     workers = min(worker_count(dataset, config, world), max(0, len(steps) - HEAD_START))
-    if workers == 0:
-        return (_pinned(batches.batch(step), pin_memory) for step in steps)
-    return _from_processes(batches, steps, workers, pin_memory)
+    if workers:
+        made = _from_processes(batches, steps, workers, pin_memory)
+    else:
+        made = (_pinned(batches.batch(step), pin_memory) for step in steps)
+    return _looked_through(made, quarantine or Quarantine())
 
 
 def worker_count(dataset: DetectionDataset, config: TrainConfig, world: int = 1) -> int:
@@ -76,7 +82,16 @@ def worker_count(dataset: DetectionDataset, config: TrainConfig, world: int = 1)
     return max(0, min(MOST_WORKERS, usable_cores() // max(1, here) - 1))
 
 
-def _from_processes(batches: Batches, steps: range, workers: int, pin_memory: bool) -> Iterator[Batch]:
+def _looked_through(made: Generator[Batch, None, None], quarantine: Quarantine) -> Iterator[Batch]:
+    with closing(made):
+        for batch in made:
+            quarantine.see(batch)
+            yield batch
+
+
+def _from_processes(
+    batches: Batches, steps: range, workers: int, pin_memory: bool
+) -> Generator[Batch, None, None]:
     loader = DataLoader(
         _Steps(batches, CACHE_BYTES // workers),
         sampler=steps[HEAD_START:],
