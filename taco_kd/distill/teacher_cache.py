@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,9 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from taco_kd.data.batch import WHOLE, Batch
+from taco_kd.data.dataset import UnreadableImageError
+from taco_kd.distill.cache_estimate import Estimate
 from taco_kd.distill.output_entries import join, mirrored, split, windowed
 from taco_kd.distill.shards import Entry, ShardStore, entry_bytes
-from taco_kd.errors import MissingResourceError, UsageError
+from taco_kd.errors import UsageError
 from taco_kd.files import sha256_json, write_json
 from taco_kd.types import DetectorOutput
 
@@ -69,6 +71,7 @@ class TeacherCache:
             with exactly the moved answer. Mosaics and pasted objects are computed in either mode.
         stored_image: the image at a position of the dataset, uint8 [3, S, S], as it is before augmentation;
             without it augmented views are computed in replay mode too.
+        side: S.
 
     Raises:
         UsageError: ``root`` is a file.
@@ -82,6 +85,7 @@ class TeacherCache:
         *,
         mode: Mode = "exact",
         stored_image: Callable[[int], Tensor] | None = None,
+        side: int | None = None,
     ) -> None:
         if root.exists() and not root.is_dir():
             raise UsageError(f"{root}: is a file; --teacher-cache wants a folder, or off")
@@ -90,7 +94,7 @@ class TeacherCache:
         self.mode, self.hits, self.misses = mode, 0, 0
         self.not_kept = 0
         """augmented views that were computed and not kept"""
-        self._stored_image = stored_image
+        self._stored_image, self._side = stored_image, side
         self._space, self._compute = space, compute
         self._dtype = torch.float16 if space.precision == "float16" else torch.float32
         self._hashes: dict[tuple[int, bool], str] = {}
@@ -101,25 +105,38 @@ class TeacherCache:
 
         Without gradients and on the device of ``images``. Only images not met before are computed.
         """
-        keys = [self._key(batch, place) for place in range(len(images))]
-        entries = [None if key is None else self.store.get(key) for key in keys]
-        missing = [place for place, key in enumerate(keys) if key and entries[place] is None]
-        passing = [place for place, key in enumerate(keys) if key is None]
-        if missing:
-            self._fill(entries, missing, torch.stack([self._pixels(batch, n, images[n]) for n in missing]))
-        if passing:
-            self._fill(entries, passing, self._sized(images[passing]))
-        for place in missing:
-            self.store.put(keys[place], entries[place])
-        self.misses += len(missing)
-        self.not_kept += len(passing)
-        self.hits += len(images) - len(missing) - len(passing)
-        return join(self._moved(entries, keys, batch), device=images.device)
+        kept: dict[int, str] = {}  # places whose answers are kept, by their keys
+        known: dict[int, Entry] = {}
+        wanted: dict[int, Tensor] = {}
+        for place, image in enumerate(images):
+            key = self._key(batch, place)
+            if key is not None and (entry := self.store.get(key)) is not None:
+                kept[place], known[place] = key, entry
+                self.hits += 1
+            elif key is not None and (pixels := self._pixels(batch, place, image)) is not None:
+                kept[place], wanted[place] = key, pixels
+                self.misses += 1
+            else:
+                wanted[place] = self._sized(image)
+                self.not_kept += 1
+        for place, entry in self._computed(wanted).items():
+            known[place] = entry
+            if place in kept:
+                self.store.put(kept[place], entry)
+        return join(
+            [self._moved(known[n], batch, n, n in kept) for n in range(len(images))], device=images.device
+        )
 
-    def _fill(self, entries: list[Entry | None], places: Sequence[int], images: Tensor) -> None:
-        answers = split(self._compute(images), dtype=self._dtype)
-        for place, entry in zip(places, answers, strict=True):
-            entries[place] = entry
+    def _computed(self, images: Mapping[int, Tensor]) -> dict[int, Entry]:
+        """The teacher's answers, by place; images of one size in one forward."""
+        by_size: dict[torch.Size, list[int]] = {}
+        for place, image in images.items():
+            by_size.setdefault(image.shape, []).append(place)
+        found: dict[int, Entry] = {}
+        for places in by_size.values():
+            output = self._compute(torch.stack([images[place] for place in places]))
+            found.update(zip(places, split(output, dtype=self._dtype), strict=True))
+        return found
 
     def flush(self) -> None:
         """Put on disk what is not there yet."""
@@ -164,8 +181,10 @@ class TeacherCache:
         known = (batch.positions[place], batch.mirrored[place] and self.mode == "exact")
         if known not in self._hashes:
             pixels = self._pixels(batch, place, batch.images[place])
+            if pixels is None:
+                return None
             digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
-            digest.update(pixels.cpu().contiguous().numpy().data)
+            digest.update(pixels.contiguous().numpy().data)
             self._hashes[known] = digest.hexdigest()[:32]
         return self._hashes[known]
 
@@ -177,87 +196,35 @@ class TeacherCache:
             return False
         return window == WHOLE or "attention" not in self._space.stored
 
-    def _pixels(self, batch: Batch, place: int, image: Tensor) -> Tensor:
-        """What an answer that is kept is computed on, of the type and on the device of the view ``image``."""
+    def _pixels(self, batch: Batch, place: int, image: Tensor) -> Tensor | None:
+        """What an answer that is kept is computed on, of the type and on the device of the view ``image``.
+
+        None where the stored image cannot be read any more.
+        """
         if self.mode == "exact":
             return image
-        if not batch.augmented[place]:
+        if not batch.augmented[place] or self._stored_image is None:
             return image.flip(-1) if batch.mirrored[place] else image
-        assert self._stored_image is not None
-        stored = self._stored_image(batch.positions[place])
+        try:
+            stored = self._stored_image(batch.positions[place])
+        except UnreadableImageError:
+            return None
         return stored if image.dtype == torch.uint8 else stored.to(image) / 255
 
-    def _sized(self, images: Tensor) -> Tensor:
-        """Views whose answers are not kept, at a size at which a feature teacher's maps fit those that are."""
-        if self.mode == "exact" or self._stored_image is None or "predictions" in self._space.stored:
-            return images
-        side = self._stored_image(0).shape[-1]
-        if images.shape[-1] == side:
-            return images
-        return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    def _sized(self, image: Tensor) -> Tensor:
+        """A view whose answer is not kept, at a size at which a feature teacher's maps fit those that are."""
+        if self.mode == "exact" or self._side is None or "predictions" in self._space.stored:
+            return image
+        if image.shape[-1] == self._side:
+            return image
+        size = (self._side, self._side)
+        return F.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
 
-    def _moved(
-        self, entries: Sequence[Entry | None], keys: Sequence[str | None], batch: Batch
-    ) -> list[Entry]:
-        """Answers to the images as they are stored, moved as the views of them are; others as they are."""
-        found = []
-        for place, entry in enumerate(entries):
-            assert entry is not None
-            if self.mode == "replay" and keys[place] is not None:
-                window = batch.windows[place]
-                if batch.augmented[place] and window is not None and window != WHOLE:
-                    entry = windowed(entry, window)
-                if batch.mirrored[place]:
-                    entry = mirrored(entry)
-            found.append(entry)
-        return found
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Room that a cache will need.
-
-    Attributes:
-        views: answers that the run can ask for: images, twice where both orientations are kept.
-        there: answers on disk already, of any data.
-        bytes_each: of one answer.
-        free_bytes: on the disk.
-        note: which answers are not among them, in words.
-    """
-
-    views: int
-    there: int
-    bytes_each: int
-    free_bytes: int
-    note: str = ""
-
-    @property
-    def needed_bytes(self) -> int:
-        return max(0, self.views - self.there) * self.bytes_each
-
-    def line(self, cache: TeacherCache) -> str:
-        """For people, before the first step."""
-        there = f", {self.there:,} answers there already" if self.there else ""
-        return (
-            f"Teacher cache {cache.folder}: {self.views:,} answers of {size(self.bytes_each)} are "
-            f"{size(self.views * self.bytes_each)}{there}; {size(self.free_bytes)} free."
-            f"{self.note and ' '}{self.note}"
-        )
-
-    def require_room(self, cache: TeacherCache) -> None:
-        """Raise MissingResourceError where the disk cannot take what is still to come."""
-        if self.needed_bytes > 0.95 * self.free_bytes:
-            raise MissingResourceError(
-                f"{cache.folder}: the teacher cache needs {size(self.needed_bytes)} and the disk has "
-                f"{size(self.free_bytes)} free; name another folder, or --teacher-cache off, or store less: "
-                "distill.cache_mode=replay, distill.cache_precision=float16, distill.cache_features=false"
-            )
-
-
-def size(count: float) -> str:
-    """Bytes for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+    def _moved(self, entry: Entry, batch: Batch, place: int, kept: bool) -> Entry:
+        """The answer to an image as it is stored, moved as the view of it is; any other as it is."""
+        if self.mode == "exact" or not kept:
+            return entry
+        window = batch.windows[place]
+        if batch.augmented[place] and window is not None and window != WHOLE:
+            entry = windowed(entry, window)
+        return mirrored(entry) if batch.mirrored[place] else entry

@@ -49,8 +49,8 @@ def open_caches(
             )
         first = dataset.batch([0])
         estimate = cache.estimate(first, first.images.to(device).float() / 255, views=views, note=note)
-        notice(estimate.line(cache))
-        estimate.require_room(cache)
+        notice(estimate.line(cache.folder))
+        estimate.require_room(cache.folder)
         distiller.caches[place] = cache
 
 
@@ -114,5 +114,10 @@ def _cache_of(lesson: Lesson, data: DataDir, dataset: DetectionDataset) -> Teach
         precision=config.cache_precision,
     )
     return TeacherCache(
-        root, space, lesson.teacher_output, mode=config.cache_mode, stored_image=dataset.image
+        root,
+        space,
+        lesson.teacher_output,
+        mode=config.cache_mode,
+        stored_image=dataset.image,
+        side=dataset.image_size,
     )
