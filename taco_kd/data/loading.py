@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,6 @@ from taco_kd.data.batches import Batches
 from taco_kd.data.dataset import CACHE_BYTES, DetectionDataset
 from taco_kd.data.loading_process import METHOD, begin, held_back, warm_up
 from taco_kd.data.parallel import usable_cores
-from taco_kd.data.quarantine import Quarantine
 from taco_kd.errors import TacoKDError
 from taco_kd.types import Targets
 
@@ -40,8 +38,7 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
     pin_memory: bool = False,
-    quarantine: Quarantine | None = None,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of the steps ``first_step`` to before ``steps_total``, in order.
 
     ``train.workers`` processes make them; how many changes nothing about them. They end when the iterator is
@@ -51,7 +48,6 @@ def training_batches(
         rank, world: which process this is, of how many: each gets a contiguous part of every batch, which
             may be empty.
         pin_memory: put the images into page-locked memory, from which they reach a GPU faster.
-        quarantine: is told of images that cannot be read; by default they are only warned of.
 
     Raises:
         UsageError: augmentation that the data or the length of the run does not allow, before any batch.
@@ -61,32 +57,9 @@ def training_batches(
     batches = Batches(dataset, config, steps_total, rank, world)
     steps = range(first_step, steps_total)
     workers = min(worker_count(dataset, config, world), max(0, len(steps) - HEAD_START))
-    if workers:
-        made = _from_processes(batches, steps, workers, pin_memory)
-    else:
-        made = (_pinned(batches.batch(step), pin_memory) for step in steps)
-    return _looked_through(made, quarantine or Quarantine())
-
-
-def worker_count(dataset: DetectionDataset, config: TrainConfig, world: int = 1) -> int:
-    """How many processes load for this one: ``train.workers``, or as many as seem to be of use.
-
-    None where every image is decoded once and then at most mirrored; else one per core but one, shared with
-    the other training processes of this machine.
-    """
-    if config.workers is not None:
-        return config.workers
-    if not config.augment.on and dataset.decoded_bytes <= CACHE_BYTES:
-        return 0
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    return max(0, min(MOST_WORKERS, usable_cores() // max(1, here) - 1))
-
-
-def _looked_through(made: Generator[Batch, None, None], quarantine: Quarantine) -> Iterator[Batch]:
-    with closing(made):
-        for batch in made:
-            quarantine.see(batch)
-            yield batch
+    if workers == 0:
+        return (_pinned(batches.batch(step), pin_memory) for step in steps)
+    return _from_processes(batches, steps, workers, pin_memory)
 
 
 def _from_processes(

@@ -10,8 +10,6 @@ import pytest
 from PIL import Image
 
 from taco_kd.data import unchanged
-from taco_kd.data.dataset import DetectionDataset
-from taco_kd.data.quarantine import Quarantine
 from taco_kd.data.unchanged import check_unchanged
 from taco_kd.errors import DataError
 from taco_kd.runs import DataDir
@@ -80,19 +78,3 @@ def test_of_a_large_dataset_images_here_and_there_are_read(copy, monkeypatch):
     check_unchanged(copy)
     everything = files_of(copy) + files_of(copy, "val")
     assert read == everything[::4] or read == everything[::3]
-
-
-def test_a_file_is_told_once_and_listed(copy, tmp_path, capsys):
-    lost = files_of(copy)[0]
-    lost.unlink()
-    from taco_kd.config import TrainConfig
-    from taco_kd.data.batches import Batches
-
-    data = DetectionDataset(copy, "train", 64)
-    batches = Batches(data, TrainConfig(batch_size=len(data)), 9)
-    quarantine = Quarantine(tmp_path / "run" / "quarantine.json")
-    for step in range(3):
-        quarantine.see(batches.batch(step))
-    assert capsys.readouterr().err.replace("\n", "").count(str(lost.name)) == 1
-    listed = json.loads((tmp_path / "run" / "quarantine.json").read_text())
-    assert listed == quarantine.record() == {"images": 1, "files": {str(lost): 3}}
