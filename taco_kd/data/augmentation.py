@@ -22,6 +22,7 @@ from taco_kd.config import AugmentConfig
 from taco_kd.data.batch import WHOLE, Window
 from taco_kd.data.copy_paste import paste
 from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.iou_crop import IoUCrop
 from taco_kd.data.mosaic import mosaic
 from taco_kd.data.sample import Reader, Sample, cut_image
 from taco_kd.types import Targets
@@ -113,7 +114,7 @@ def zoomed_and_cut(
         boxes = zoom.transform(boxes, drawn)
         left, top = -drawn["padding"][0], -drawn["padding"][1]
     if cuts and len(boxes):
-        crop: Any = v2.RandomIoUCrop()
+        crop: Any = IoUCrop()
         drawn = crop.make_params([boxes])
         if drawn:
             boxes = crop.transform(boxes, drawn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Generator
 from dataclasses import replace
@@ -17,7 +16,6 @@ from taco_kd.data.batch import Batch
 from taco_kd.data.batches import Batches
 from taco_kd.data.dataset import CACHE_BYTES, DetectionDataset
 from taco_kd.data.loading_process import METHOD, begin, held_back, warm_up
-from taco_kd.data.parallel import usable_cores
 from taco_kd.errors import TacoKDError
 from taco_kd.types import Targets
 
@@ -38,7 +36,7 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
     pin_memory: bool = False,
-) -> Generator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of the steps ``first_step`` to before ``steps_total``, in order.
 
     ``train.workers`` processes make them; how many changes nothing about them. They end when the iterator is
@@ -62,21 +60,9 @@ def training_batches(
     return _from_processes(batches, steps, workers, pin_memory)
 
 
-def worker_count(dataset: DetectionDataset, config: TrainConfig, world: int = 1) -> int:
-    """How many processes load for this one: ``train.workers``, or as many as seem to be of use.
-
-    None where every image is decoded once and then at most mirrored; else one per core but one, shared with
-    the other training processes of this machine.
-    """
-    if config.workers is not None:
-        return config.workers
-    if not config.augment.on and dataset.decoded_bytes <= CACHE_BYTES:
-        return 0
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    return max(0, min(MOST_WORKERS, usable_cores() // max(1, here) - 1))
-
-
-def _from_processes(batches: Batches, steps: range, workers: int, pin_memory: bool) -> Generator[Batch]:
+def _from_processes(
+    batches: Batches, steps: range, workers: int, pin_memory: bool
+) -> Generator[Batch, None, None]:
     loader = DataLoader(
         _Steps(batches, CACHE_BYTES // workers),
         sampler=steps[HEAD_START:],

@@ -9,6 +9,7 @@ from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.loading_process import warm_up
 from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.data.part import put_aside
+from taco_kd.data.unchanged import check_unchanged
 from taco_kd.distill.distiller import Distiller
 from taco_kd.errors import DataError
 from taco_kd.models.detector import Detector
@@ -31,10 +32,13 @@ def build(
 
     Raises:
         UsageError: the recipe cannot be built.
-        DataError: the train split is empty or cannot be read.
+        DataError: the train split is empty or cannot be read, or the data changed since it was prepared.
         MissingResourceError: weights are not on this machine, or less than 90 % of them arrived.
     """
     config = recipe.train
+    check_unchanged(data)
+    if recipe.pseudo is not None:
+        check_unchanged(DataDir.open(recipe.pseudo.data))
     if config.workers or config.augment.on:
         warm_up()  # while the models are built
     student, reports = initial_student(recipe.student, data.class_names, seed=config.seed)

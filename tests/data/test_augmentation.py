@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from taco_kd.config import AugmentConfig, TrainConfig
 from taco_kd.data.augmentation import drawing_from, view, zoomed_and_cut
@@ -16,6 +18,7 @@ from taco_kd.data.batch import WHOLE
 from taco_kd.data.batches import Batches
 from taco_kd.data.copy_paste import paste
 from taco_kd.data.dataset import DetectionDataset, UnreadableImageError
+from taco_kd.data.iou_crop import IoUCrop
 from taco_kd.data.mosaic import mosaic
 from taco_kd.data.sample import Reader, Sample
 from taco_kd.types import Targets
@@ -132,6 +135,25 @@ def test_zoomed_and_cut_objects_stay_under_their_boxes(seed, zooms, cuts):
     moved = ((stored - low) / size).clamp(0, 1).flatten(1) * SIDE
     for box in found.boxes_xyxy:
         assert (moved - box).abs().amax(dim=1).min() < 1e-3
+
+
+def test_our_crop_draws_as_torchvisions_does():
+    """Sizes, places, and how often nothing is cut agree in distribution."""
+    corners = torch.tensor([[20.0, 20, 50, 80], [60, 10, 90, 60], [5, 70, 15, 95]])
+    boxes = tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=(100, 100))
+    found = []
+    for crop in (IoUCrop(), v2.RandomIoUCrop()):
+        with drawing_from(1):
+            drawn = [crop.make_params([boxes]) for _ in range(600)]
+        cut = [d for d in drawn if d]
+        values = torch.tensor([[d[k] for k in ("top", "left", "height", "width")] for d in cut]).double()
+        kept = torch.stack([d["is_within_crop_area"] for d in cut]).double().mean(dim=0)
+        found.append((len(cut) / len(drawn), values.mean(dim=0), values.std(dim=0), kept))
+    (share, mean, deviation, kept), (other_share, other_mean, other_deviation, other_kept) = found
+    assert share == pytest.approx(other_share, abs=0.06)
+    assert mean.tolist() == pytest.approx(other_mean.tolist(), abs=3.5)
+    assert deviation.tolist() == pytest.approx(other_deviation.tolist(), abs=3.0)
+    assert kept.tolist() == pytest.approx(other_kept.tolist(), abs=0.08)
 
 
 @settings(max_examples=30, deadline=None)
