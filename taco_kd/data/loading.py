@@ -62,6 +62,20 @@ def training_batches(
     return _from_processes(batches, steps, workers, pin_memory)
 
 
+def worker_count(dataset: DetectionDataset, config: TrainConfig, world: int = 1) -> int:
+    """How many processes load for this one: ``train.workers``, or as many as seem to be of use.
+
+    None where every image is decoded once and then at most mirrored; else one per core but one, shared with
+    the other training processes of this machine.
+    """
+    if config.workers is not None:
+        return config.workers
+    if not config.augment.on and dataset.decoded_bytes <= CACHE_BYTES:
+        return 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    return max(0, min(MOST_WORKERS, usable_cores() // max(1, here) - 1))
+
+
 def _from_processes(
     batches: Batches, steps: range, workers: int, pin_memory: bool
 ) -> Generator[Batch, None, None]:
