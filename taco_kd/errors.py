@@ -48,6 +48,10 @@ class InterruptedRunError(TacoKDError):
     exit_code = 75
 
 
+class DiskFullError(TacoKDError, OSError):
+    """No room on the disk, or in the quota: nothing half-written is left, and the old file is whole."""
+
+
 def one_of(what: str, value: object, choices: Iterable[object]) -> str:
     """Message for a value outside its valid choices.
 

@@ -6,40 +6,96 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from taco_kd.disk import lock_folder, room_for, sync_folder
 from taco_kd.errors import DataError
+
+_OLD_SECONDS = 86400
+_ASIDE = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(
+    path: Path, *, needs_bytes: int | None = None, named: Callable[[Path], str] | None = None
+) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when the block ends without an error.
 
-    The file is fsynced before the rename, so a crash leaves the old file or the new one, never a half.
+    The file is fsynced before the rename and its folder after it, so a crash or a power cut leaves the old
+    file or the new one, never a half.
+
+    Args:
+        needs_bytes: how large the file will be, if known; said where there is no room for it.
+        named: from the finished temporary file to the name it is to have instead of that of ``path``.
+
+    Raises:
+        DiskFullError: there is no room for it; the old file is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    aside = Path(name)
-    try:
-        yield aside
-        with aside.open("rb") as written:
-            os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with room_for(path, needs_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder, held = _locked_folder(path)
+        aside = folder / path.name
+        try:
+            yield aside
+            with aside.open("rb") as written:
+                os.fsync(written.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            aside.chmod(0o666 & ~umask)
+            aside.replace(path if named is None else path.with_name(named(aside)))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if held is not None:
+                os.close(held)
+        sync_folder(path.parent)
+
+
+def _locked_folder(path: Path) -> tuple[Path, int | None]:
+    """A new folder beside ``path``, and a descriptor whose lock tells ``sweep`` that it is in work.
+
+    A folder, since a file is not one file: safetensors writes another and renames it.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            held = lock_folder(folder)
+        except OSError:  # taken for a leftover in the moment before it was locked
+            continue
+        if folder.is_dir():
+            return folder, held
+        if held is not None:
+            os.close(held)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes were writing with ``replacing`` directly in ``folder``.
+
+    Where there are no locks, only what is older than a day: it might be in work.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if not _ASIDE.fullmatch(path.name) or not path.is_dir():
+            continue
+        with contextlib.suppress(OSError):  # in work, just finished, or not ours to remove
+            held = lock_folder(path)
+            if held is not None or time.time() - path.stat().st_mtime > _OLD_SECONDS:
+                shutil.rmtree(path)
+            if held is not None:
+                os.close(held)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically, as UTF-8."""
-    with replacing(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    encoded = text.encode("utf-8")
+    with replacing(path, needs_bytes=len(encoded)) as aside:
+        aside.write_bytes(encoded)
 
 
 def write_json(path: Path, value: object, *, indent: int | None = 1) -> None:

@@ -17,7 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
+from taco_kd.launch import speaks
+
+console = Console(stderr=True, highlight=False, quiet=not speaks())
 
 
 class Tick(Protocol):

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taco_kd.errors import DataError, UsageError, chosen
-from taco_kd.files import read_json, write_json
+from taco_kd.files import read_json, sweep, write_json
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
+
+BEGINNING = "beginning"
+"""Status of a run whose folder is being cleared for it; nothing else there is its own."""
 
 
 def split_named(name: str) -> Split:
@@ -122,8 +125,10 @@ class RunDir:
     """One training run.
 
     Layout: ``run.json`` (the record), ``log.jsonl`` (a line a step), ``model.safetensors`` (the result),
-    ``checkpoint/`` (what a resume needs), ``metrics/{split}.json``, ``predictions/{split}.json``,
-    ``bench.json``.
+    ``checkpoint/`` (what a resume needs), ``trouble/`` (batches whose loss was not finite),
+    ``metrics/{split}.json``, ``predictions/{split}.json``, ``bench.json``; of evaluations during the run
+    ``evaluations.jsonl`` and, while it goes on, ``best/{step}.safetensors``; ``tracking/`` (files of
+    TensorBoard and the like); ``ultralytics/`` (what that trainer wrote).
     """
 
     path: Path
@@ -155,8 +160,33 @@ class RunDir:
         return self.path / "model.safetensors"
 
     @property
+    def trouble_dir(self) -> Path:
+        """Batches whose loss was not finite, kept when the run ended because of them."""
+        return self.path / "trouble"
+
+    @property
     def checkpoint_dir(self) -> Path:
         return self.path / "checkpoint"
+
+    @property
+    def evaluations_file(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def best_dir(self) -> Path:
+        return self.path / "best"
+
+    def best_file(self, step: int) -> Path:
+        """Weights after that step, kept while the run goes on because no others were better."""
+        return self.best_dir / f"{step:08d}.safetensors"
+
+    @property
+    def tracking_dir(self) -> Path:
+        return self.path / "tracking"
+
+    @property
+    def vendor_dir(self) -> Path:
+        return self.path / "ultralytics"
 
     def metrics_file(self, split: Split) -> Path:
         return self.path / "metrics" / f"{split}.json"
@@ -180,16 +210,51 @@ class RunDir:
     def write_record(self, record: Mapping[str, Any]) -> None:
         write_json(self.record_file, record)
 
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Write the record of a run that begins here, and remove all that an earlier one left.
+
+        The record comes first and says so: a process that is killed meanwhile leaves neither a folder that
+        nobody knows nor a checkpoint of other settings.
+        """
+        self.write_record({**record, "status": BEGINNING})
+        for path in self.path.iterdir():
+            if path == self.record_file:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        self.write_record(record)
+
+    def sweep(self) -> None:
+        """Remove what killed processes had not finished writing."""
+        for folder in (
+            self.path,
+            self.checkpoint_dir,
+            self.best_dir,
+            self.path / "metrics",
+            self.path / "predictions",
+        ):
+            sweep(folder)
+
     def log(self) -> Iterator[dict[str, Any]]:
         """The steps of the log, oldest first; a line cut off by a crash is left out."""
-        if not self.log_file.is_file():
-            return
-        with self.log_file.open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError:
-                    continue
+        return _json_lines(self.log_file)
+
+    def evaluations(self) -> Iterator[dict[str, Any]]:
+        """The evaluations during the run, oldest first, likewise."""
+        return _json_lines(self.evaluations_file)
+
+
+def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
 
 
 def claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> None:

@@ -26,9 +26,11 @@ from taco_kd.cli import (
     study,
     training,
     validation,
+    watch,
     weights,
 )
 from taco_kd.errors import InterruptedRunError, TacoKDError
+from taco_kd.train.stopping import StopRequests
 
 app = typer.Typer(
     name="taco-kd",
@@ -48,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show-batch": show_batch.show_batch,
     "train": training.train,
     "distill": training.distill,
+    "watch": watch.watch,
     "evaluate": validation.evaluate,
     "compare": compare.compare,
     "bench": bench.bench,
@@ -83,7 +86,8 @@ def root(
 def main() -> None:
     """Entry point: one line and an exit code for every error a user can meet."""
     try:
-        app()
+        with StopRequests():
+            app()
     except TacoKDError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from taco_kd.cli.model_options import (
     student_settings,
 )
 from taco_kd.cli.teachers import DEFAULT, recipe_for, teacher_settings
+from taco_kd.cli.training_options import Engine, Track, TrackDir, TrackProject, tracking
 from taco_kd.cli.training_run import overrides_of, run_training
 
 RunFolder = Annotated[Optional[Path], typer.Option(help="Run folder.", show_default=f"{OUT}/runs/RECIPE")]
@@ -34,6 +35,13 @@ Steps = Annotated[
 Seed = Annotated[
     Optional[int],
     typer.Option(help="Seed of data order, augmentation and new layers.", show_default="the recipe's"),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="Only operations that give the same losses each time on the same machine; slower on a GPU.",
+    ),
 ]
 Resume = Annotated[
     Optional[Path], typer.Option(help="Go on with the stopped run in this folder, with its own settings.")
@@ -67,13 +75,18 @@ def train(
     add_prefix: AddPrefix = None,
     allow_partial: AllowPartial = False,
     image_size: ImageSize = None,
+    engine: Engine = None,
     pseudo: Pseudo = None,
     pseudo_weight: PseudoWeight = None,
     steps: Steps = None,
     seed: Seed = None,
     device: Device = "auto",
+    deterministic: Deterministic = False,
     settings: Settings = None,
     resume: Resume = None,
+    track: Track = None,
+    track_dir: TrackDir = None,
+    track_project: TrackProject = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -88,6 +101,10 @@ def train(
     taco-kd train --data mine --pseudo pseudo --pseudo-weight 0.5
 
     taco-kd train --resume runs/teacher
+
+    taco-kd train --recipe nano-yolo11 --engine ultralytics
+
+    taco-kd train --set train.hold_out=0.1 --set train.keep=best --set train.patience=5 --track tensorboard
     """
     given = student_settings(
         model,
@@ -99,6 +116,7 @@ def train(
         allow_partial,
         image_size,
     )
+    given["train.deterministic"] = "true" if deterministic else None
     given |= {"pseudo.data": pseudo and pseudo.resolve(), "pseudo.weight": pseudo_weight}
     overrides = overrides_of(
         settings,
@@ -107,7 +125,8 @@ def train(
         seed=seed,
         device=device,
     )
-    run_training(recipe, overrides, data, out, resume, overwrite, as_json)
+    curves = tracking(track, track_dir, track_project)
+    run_training(recipe, overrides, data, out, resume, overwrite, as_json, curves, engine)
 
 
 def distill(
@@ -177,8 +196,12 @@ def distill(
     steps: Steps = None,
     seed: Seed = None,
     device: Device = "auto",
+    deterministic: Deterministic = False,
     settings: Settings = None,
     resume: Resume = None,
+    track: Track = None,
+    track_dir: TrackDir = None,
+    track_project: TrackProject = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -214,6 +237,7 @@ def distill(
     if strict and no_gate:
         raise UsageError("--strict and --no-gate contradict each other: leave one out")
     given["distill.class_map"] = class_map
+    given["train.deterministic"] = "true" if deterministic else None
     name = recipe_for(recipe, teacher[0] if teacher else None)
     if resume is None:
         chosen = load_recipe(name)
@@ -222,7 +246,8 @@ def distill(
         given |= _for_all_teachers(further, teacher_cache, "strict" if strict else "off" if no_gate else None)
         given["pretrain.steps"] = steps if chosen.pretrain is not None else None
     overrides = overrides_of(settings, given, steps=steps, seed=seed, device=device)
-    run_training(name, overrides, data, out, resume, overwrite, as_json)
+    curves = tracking(track, track_dir, track_project)
+    run_training(name, overrides, data, out, resume, overwrite, as_json, curves)
 
 
 def _for_all_teachers(further: int, cache: str | None, gate: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.overlap import ImagePrint, copies, prints_of_split
+from taco_kd.data.part import part_of
 from taco_kd.data.sampling import Sampling, epoch_order
 from taco_kd.errors import DataError, UsageError
 from taco_kd.files import read_json
@@ -102,9 +103,12 @@ def _stream(
 
 
 def mixed_with_pseudo(
-    labelled: DetectionDataset, pseudo_path: Path, weight: float
+    labelled: DetectionDataset, pseudo_path: Path, weight: float, aside: DataDir | None = None
 ) -> tuple[MixedDataset, DataDir]:
     """``labelled`` with the pseudo-labels in a folder that ``taco-kd pseudo-label`` wrote.
+
+    Args:
+        aside: its training images are put aside; pseudo-labelled copies of them are left out.
 
     Raises:
         DataError: no such folder, other classes, or one of its images lies in the validation split of
@@ -124,19 +128,26 @@ def mixed_with_pseudo(
         )
     if record["validation"]["content_hash"] != data.content_hash:
         _refuse_validation_images(pseudo, data)
-    images = DetectionDataset(pseudo, "train", labelled.image_size)
+    images = DetectionDataset(_without_copies(pseudo, aside), "train", labelled.image_size)
+    if len(images) == 0:
+        raise DataError(f"{pseudo_path}: holds no image that could be trained on")
     return MixedDataset(labelled, images, weight), pseudo
 
 
+def _without_copies(pseudo: DataDir, aside: DataDir | None) -> DataDir:
+    if aside is None:
+        return pseudo
+    prints = _prints(pseudo)
+    found = copies(prints, prints_of_split(aside, "train"))
+    if not found:
+        return pseudo
+    left_out = {prints[place].path.name for place in found}
+    images = pseudo.coco("train")["images"]
+    return part_of(pseudo, "train", frozenset(i["id"] for i in images if i["file_name"] not in left_out))
+
+
 def _refuse_validation_images(pseudo: DataDir, data: DataDir) -> None:
-    file = pseudo.path / PRINTS
-    found = read_json(file)
-    try:
-        prints = [
-            ImagePrint.from_record(pseudo.image_file("train", name), value) for name, value in found.items()
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise DataError(f"{file}: is damaged; label the images again") from None
+    prints = _prints(pseudo)
     leaked = copies(prints, prints_of_split(data, "val"))
     if leaked:
         place, other = next(iter(leaked.items()))
@@ -144,3 +155,15 @@ def _refuse_validation_images(pseudo: DataDir, data: DataDir) -> None:
             f"{pseudo.path}: {len(leaked)} of its images lie in the validation split of {data.path} (first: "
             f"{prints[place].path.name} is {other.path.name}); label the images with --validation {data.path}"
         )
+
+
+def _prints(pseudo: DataDir) -> list[ImagePrint]:
+    """What the images of pseudo-labelled data are recognised by; DataError where that cannot be read."""
+    file = pseudo.path / PRINTS
+    found = read_json(file)
+    try:
+        return [
+            ImagePrint.from_record(pseudo.image_file("train", name), value) for name, value in found.items()
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise DataError(f"{file}: is damaged; label the images again") from None

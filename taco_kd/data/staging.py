@@ -9,16 +9,13 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from taco_kd.disk import lock_folder
 from taco_kd.errors import UsageError
-
-if sys.platform != "win32":
-    import fcntl
 
 _MARK, _NEW, _OLD = ".partial-", "new", "old"
 
@@ -62,7 +59,7 @@ def recover(out: Path) -> None:
     out = out.resolve()
     for workshop in sorted(out.parent.glob(f".{glob.escape(out.name)}{_MARK}*")):
         try:
-            lock = _lock(workshop)
+            lock = lock_folder(workshop)
         except OSError:  # in use, or just gone
             continue
         if lock is None:
@@ -81,32 +78,13 @@ def _locked_workshop(out: Path) -> tuple[Path, int | None]:
     while True:
         workshop = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}{_MARK}"))
         try:
-            lock = _lock(workshop)
+            lock = lock_folder(workshop)
         except OSError:  # taken for a leftover in the moment before it was locked
             continue
         if workshop.is_dir():
             return workshop, lock
         if lock is not None:
             os.close(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """A descriptor that holds a lock on ``folder`` until it is closed; None where locks do not exist.
-
-    Raises:
-        OSError: another process holds it, or the folder is gone.
-    """
-    if sys.platform == "win32":  # cannot lock a folder: leftovers stay there
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise
-        return None  # a network disk without locks
-    return descriptor
 
 
 def _exchange(new: Path, place: Path, *, aside: Path) -> None:

@@ -21,6 +21,14 @@ from taco_kd.types import DetectorOutput, QueryGroup, Targets, total
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What the lessons found in one batch: unweighted terms by name, and pairs of all lessons together."""
+
+    raw: dict[str, Tensor]
+    pairs: int
+
+
+@dataclass(frozen=True)
 class DistillTerms:
     """Terms of one step by name.
 
@@ -139,11 +147,21 @@ class Distiller(nn.Module):
     ) -> DistillTerms:
         """The terms of a step; gradients reach the student and the projections only.
 
+        ``compare``, and then ``weigh`` with the gradient norms of this very comparison.
+        """
+        compared = self.compare(student, taught)
+        norms = None
+        if measure or self.weighting.wants_norms(step):
+            norms = self.norms(compared, student)
+            self.weighting.observe(norms)
+        return self.weigh(compared, step=step, steps_total=steps_total, norms=norms)
+
+    def compare(self, student: DetectorOutput, taught: Sequence[Taught]) -> Compared:
+        """The unweighted terms.
+
         Args:
             student: its output on the batch, asked for as ``asks`` says.
             taught: what ``teach`` returned for the batch.
-            step, steps_total: where in the run this is, from 0; for scheduled and calibrated weights.
-            measure: also measure the gradient shares. Needs some passes through decoder and encoder.
         """
         raw: dict[str, Tensor] = {}
         pairs = 0
@@ -151,17 +169,35 @@ class Distiller(nn.Module):
             terms, found = lesson(student, said)
             raw |= {term_name(place, name): term for name, term in terms.items()}
             pairs += found
-        norms = None
-        if measure or self.weighting.wants_norms(step):
-            norms = self._norms(raw, student)
-            self.weighting.observe(norms)
+        return Compared(raw, pairs)
+
+    def weigh(
+        self,
+        compared: Compared,
+        *,
+        step: int,
+        steps_total: int,
+        norms: Mapping[str, float] | None = None,
+    ) -> DistillTerms:
+        """The terms with their weights.
+
+        Args:
+            step, steps_total: where in the run this is, from 0; for scheduled and calibrated weights.
+            norms: gradient norms measured in this step, for the log.
+        """
+        raw = compared.raw
         weights = {name: self.weighting.weight(name, step / steps_total) for name in raw}
         weighted = {name: weights[name] * term for name, term in raw.items()}
-        return DistillTerms(raw, weighted, weights, pairs, _shares(norms, weights))
+        return DistillTerms(raw, weighted, weights, compared.pairs, _shares(norms, weights))
 
-    def _norms(self, raw: Mapping[str, Tensor], student: DetectorOutput) -> dict[str, float]:
+    def norms(self, compared: Compared, student: DetectorOutput) -> dict[str, float]:
+        """Norms of the gradients of the terms and of the detection loss on the student's backbone maps.
+
+        Needs some passes through decoder and encoder; the graph is kept.
+        """
         own = {DETECTION: total(student.losses)} if student.losses else {}
-        return {DETECTION: 0.0, **gradient_norms({**raw, **own}, [m.tensor for m in student.features])}
+        maps = [level.tensor for level in student.features]
+        return {DETECTION: 0.0, **gradient_norms({**compared.raw, **own}, maps)}
 
 
 def _shares(norms: Mapping[str, float] | None, weights: Mapping[str, float]) -> dict[str, float] | None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from taco_kd.files import replacing
+from taco_kd.files import replacing, sweep
 from taco_kd.progress import warn
 
 Entry = Mapping[str, Tensor]
@@ -51,6 +51,7 @@ class ShardStore:
         self._pending_bytes = 0
         self._folder_time = -1
         self._writable = True
+        sweep(folder)
         self._look()
 
     def __len__(self) -> int:

@@ -112,8 +112,12 @@ class Weighting(nn.Module):
         found = self.shares[name] / (1 - sum(self.shares.values())) * detection / own
         return min(found, self.settings[name].max_weight)
 
+    def measured(self) -> dict[str, Any]:
+        """What the weights come from, as of now; ``set_extra_state`` takes it back."""
+        return {"norms": {name: list(pair) for name, pair in self._norms.items()}, "counts": {**self._counts}}
+
     def get_extra_state(self) -> dict[str, Any]:
-        return {"norms": self._norms, "counts": self._counts}
+        return self.measured()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self._norms = {name: list(pair) for name, pair in state["norms"].items()}

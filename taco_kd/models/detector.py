@@ -167,6 +167,17 @@ class Detector(ImageModel):
         """``output`` with at most one confident query for an object, as of a DETR; dense families choose."""
         return output
 
+    def normaliser(self, targets: Sequence[Targets]) -> float:
+        """What the detection loss of a batch with ``targets`` is divided by (or by 1 where this is 0).
+
+        Here its boxes. So the loss of a large batch can be put together from those of its parts.
+        """
+        return float(sum(len(each.class_ids) for each in targets))
+
+    def compiled_parts(self) -> list[nn.Module]:
+        """Modules without branches on data, which ``torch.compile`` takes as they are; none by default."""
+        return []
+
     def is_backbone(self, parameter_name: str) -> bool:
         """Whether a name from ``named_parameters`` belongs to the backbone."""
         return any(part in f".{parameter_name}" for part in self.backbone_parts)

@@ -48,6 +48,11 @@ class HFDetector(Detector):
         """Logits and boxes of the queries that are used at inference."""
         return raw.logits, raw.pred_boxes
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """The convolutions of the backbone: the decoder's matching and denoising branch on the data."""
+        inner = getattr(self.backbone(), "model", None)
+        return [inner] if isinstance(inner, nn.Module) else []
+
     def layer_outputs(self, raw: Any) -> list[LayerOutput]:
         """Answers of the decoder layers before the last, for the queries that are used at inference.
 
@@ -146,6 +151,17 @@ class HFDetector(Detector):
         """The configuration of transformers; class names travel on their own."""
         config = self.network.config.to_diff_dict()
         return {k: v for k, v in config.items() if k not in ("id2label", "label2id", "transformers_version")}
+
+
+def normalise_by_own_boxes() -> None:
+    """Have the losses of transformers divide by the boxes of the batch in hand, in several processes too.
+
+    Some of its DETRs ask the other processes for their boxes in the middle of the forward pass, others do
+    not; the training step counts boxes itself, once, and for all of them.
+    """
+    from transformers.loss import loss_for_object_detection
+
+    loss_for_object_detection.is_accelerate_available = lambda: False
 
 
 def _named(maps: Sequence[Tensor], specs: Sequence[FeatureSpec]) -> list[FeatureMap]:

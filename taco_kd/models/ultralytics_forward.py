@@ -36,6 +36,10 @@ class LayeredDetector(Detector):
         """The last layer of the backbone; it gives C5."""
         return self.network.model[self._last]  # type: ignore[no-any-return]
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """Its layers before the head, each for itself."""
+        return list(self.network.model[:-1])
+
     def is_backbone(self, parameter_name: str) -> bool:
         place = parameter_name.removeprefix("network.").removeprefix("model.").split(".")[0]
         return place.isdecimal() and int(place) <= self._last

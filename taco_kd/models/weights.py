@@ -18,7 +18,8 @@ def save_model(path: Path, model: ImageModel, *, half: bool = False) -> None:
     for key, value in model.network.state_dict().items():
         stored = value.half() if half and value.is_floating_point() else value
         state[key] = stored.detach().cpu().contiguous().clone()
-    with replacing(path) as aside:
+    needs = sum(t.numel() * t.element_size() for t in state.values())
+    with replacing(path, needs_bytes=needs) as aside:
         save_file(state, str(aside), metadata=dict(model.metadata()))
 
 

@@ -97,6 +97,13 @@ class Yolo(LayeredDetector):
         """Final boxes of each image, best first, after NMS within each class (IoU 0.7, score over 0.001)."""
         return decode_dense(output, width=width, height=height, top_k=top_k)
 
+    def normaliser(self, targets: Sequence[Targets]) -> float:
+        """Its images: Ultralytics divides by what the assigner gave, which only the predictions tell.
+
+        So parts of a batch count by their images, as in its own training on several GPUs.
+        """
+        return float(len(targets))
+
     def as_queries(self, output: DetectorOutput) -> DetectorOutput:
         """One query for each object, by NMS: what a teacher tells a student."""
         return one_per_object(output)

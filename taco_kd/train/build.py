@@ -8,6 +8,7 @@ from taco_kd.config import Recipe, TrainConfig
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.loading_process import warm_up
 from taco_kd.data.mixture import mixed_with_pseudo
+from taco_kd.data.part import put_aside
 from taco_kd.data.unchanged import check_unchanged
 from taco_kd.distill.distiller import Distiller
 from taco_kd.errors import DataError
@@ -17,9 +18,11 @@ from taco_kd.models.settings import initial_student
 from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.progress import notice
 from taco_kd.runs import DataDir
+from taco_kd.train.choosing import trained_on
 from taco_kd.train.image_checks import check_images
-from taco_kd.train.loop import TrainState, make_ema
+from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
+from taco_kd.train.state import TrainState, make_ema
 
 
 def build(
@@ -47,16 +50,22 @@ def build(
         notice(report.line())
     if distiller is not None:
         _say_classes(distiller, student)
+    freeze(student, config)
     student.to(device)
-    dataset = DetectionDataset(data, "train", student.image_size)
+    stay, aside = trained_on(data, config)
+    dataset = DetectionDataset(stay, "train", student.image_size)
     if len(dataset) == 0:
         raise DataError(f"{data.path}: the train split holds no image")
     if recipe.pseudo is not None:
-        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight)
+        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight, aside)
     check_images(config, dataset, student, steps_of(config, dataset.epoch_images))
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
+    if config.precision == "fp16":
+        state.scaler = torch.amp.GradScaler(device.type)
+    state.micro_batch = config.micro_batch
+    shape_for_speed(student, config)
     return dataset, state, reports
 
 
@@ -77,6 +86,12 @@ def _say_classes(distiller: Distiller, student: Detector) -> None:
                 f"Classes: {len(lesson.classes.student)} of the student's {len(student.class_names)} have a "
                 f"partner among the teacher's {len(lesson.teacher.class_names)}."
             )
+
+
+def images_of(config: TrainConfig, data: DataDir) -> int:
+    """Labelled images that a run is trained on."""
+    images = data if config.hold_out == 0 else put_aside(data, config.hold_out, config.seed)[0]
+    return len(images.coco("train")["images"])
 
 
 def steps_of(config: TrainConfig, images: int) -> int:

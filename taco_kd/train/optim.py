@@ -41,11 +41,16 @@ def _ratio(name: str, student: Detector, config: TrainConfig) -> float:
 
 
 def lr_at(step: int, steps: int, config: TrainConfig) -> float:
-    """Learning rate of step ``step`` (from 0) of ``steps``: linear warm-up, then flat or a cosine to 0."""
+    """Learning rate of step ``step`` (from 0) of ``steps``: linear warm-up, then as the schedule says.
+
+    ``flat``; ``multi-step``, which drops at each milestone, a share of the steps; ``cosine``, to 0.
+    """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     if config.schedule == "flat":
         return config.lr
+    if config.schedule == "multi-step":
+        return config.lr * config.lr_drop ** sum(step >= share * steps for share in config.milestones)
     done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 

@@ -26,6 +26,8 @@ WARN_AFTER, STOP_AFTER = 10, 100
 AGREEMENT_STEPS, AGREEMENT_EVERY = 3, 1000
 """Gradients of several processes are compared in the first steps and in every so many."""
 
+_COUNTED = ("first", "outputs", "compared", "steps", "pairs")
+
 
 @dataclass(frozen=True)
 class Term:
@@ -108,7 +110,7 @@ class SelfCheck:
         if ranks() > 1 and (step <= AGREEMENT_STEPS or step % AGREEMENT_EVERY == 0):
             self._compared += require_agreement(named, step=step)
 
-    def step(self, step: int, raw: Mapping[str, float], pairs: int) -> None:
+    def step(self, step: int, raw: Mapping[str, float | None], pairs: int) -> None:
         """Take note of the unweighted terms of a step (from 1).
 
         Raises:
@@ -152,6 +154,15 @@ class SelfCheck:
             "ranks": ranks(),
             "steps_gradients_compared": self._compared,
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted so far, for a checkpoint."""
+        return {name: getattr(self, f"_{name}") for name in _COUNTED}
+
+    def load_state_dict(self, counted: Mapping[str, Any]) -> None:
+        """Go on counting from what ``state_dict`` returned."""
+        for name in _COUNTED:
+            setattr(self, f"_{name}", counted[name])
 
     def _silent(self) -> list[str]:
         return [name for name, first in self._first.items() if first is None]

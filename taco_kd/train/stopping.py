@@ -1,23 +1,76 @@
-"""Stopping a run between two steps."""
+"""What SIGINT and SIGTERM do to a run: the step in work is finished and saved; anything else ends at once."""
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from taco_kd.errors import InterruptedRunError
+from taco_kd.launch import launched
+from taco_kd.progress import notice
+
+TOGETHER_S, TOGETHER_LAUNCHED_S = 0.5, 5.0
+"""A signal that follows another so soon is the same request: sent to this process and to its group by timeout
+or a cluster, or handed on by torchrun besides."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """Turns SIGINT and SIGTERM into a flag for the duration of a block: the step in work is finished."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals reach only the main thread
-        return
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
+class StopRequests:
+    """Handles the signals inside its ``with`` block.
+
+    Args:
+        how_to_go_on: the end of the line that the user reads; none by default.
+
+    Raises:
+        InterruptedRunError: in the main thread, on a signal; inside :meth:`after_the_step` on a second one.
+    """
+
+    def __init__(self, how_to_go_on: str = "") -> None:
+        self.requested = False
+        """whether to stop after the step; looked at inside ``after_the_step``"""
+        self.how_to_go_on = how_to_go_on
+        self._patient = False
+        self._since = -math.inf
+        self._process = os.getpid()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequests:
+        if threading.current_thread() is threading.main_thread():  # signals reach only that one
+            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def after_the_step(self) -> Iterator[None]:
+        """A block that looks at ``requested`` once a step and ends by itself."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+
+    def _handle(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:  # a worker that was forked off: the run ends it when it ends
+            return
+        first, self.requested = not self.requested, True
+        if self._patient and first:
+            self._since = time.monotonic()
+            notice("Stopping: finishing the step and saving it; once more to stop at once.")
+            return
+        soon = TOGETHER_LAUNCHED_S if launched() else TOGETHER_S
+        if self._patient and time.monotonic() - self._since < soon:
+            return
+        raise InterruptedRunError("; ".join(filter(None, ("stopped at once", self.how_to_go_on))))

@@ -169,28 +169,6 @@ def test_a_foreign_folder_is_never_written(baseline, small_data, tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_a_damaged_checkpoint_is_named(baseline, small_data, tmp_path):
-    with pytest.raises(StopError):
-        train(baseline, small_data, tmp_path / "r", on_progress=lambda *_: (_ for _ in ()).throw(StopError))
-    file = tmp_path / "r" / "checkpoint" / "state.pt"
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"state\.pt: not a usable checkpoint"):
-        train(baseline, small_data, tmp_path / "r", resume=True)
-
-
-def test_a_checkpoint_with_code_in_it_is_not_run(baseline, small_data, tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (os.system, (f"touch {tmp_path}/owned",))
-
-    with pytest.raises(StopError):
-        train(baseline, small_data, tmp_path / "r", on_progress=lambda *_: (_ for _ in ()).throw(StopError))
-    torch.save({"step": Evil()}, tmp_path / "r" / "checkpoint" / "state.pt")
-    with pytest.raises(DataError, match="not a usable checkpoint"):
-        train(baseline, small_data, tmp_path / "r", resume=True)
-    assert not (tmp_path / "owned").exists()
-
-
 def test_teacher_and_distill_go_together():
     values = {"name": "half", "description": "", "distill": {}}
     with pytest.raises(UsageError, match="go together"):

@@ -52,7 +52,9 @@ def test_the_run_records_the_pseudo_labels_and_resumes_to_the_same_weights(
 
     save = checkpoint.save
     monkeypatch.setattr(
-        stage.checkpoint, "save", lambda folder, state: save(folder, state) if state.step < 2 else stop()
+        stage.checkpoint,
+        "save",
+        lambda folder, state, beside: save(folder, state, beside) if state.step < 2 else stop(),
     )
 
     def stop():

@@ -1,0 +1,38 @@
+"""What memory a process holds, and work that may ask for more than there is."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+import torch
+
+Result = TypeVar("Result")
+
+
+def unless_short(work: Callable[[], Result]) -> Result | None:
+    """What ``work`` returns; None where memory was not enough for it."""
+    try:
+        return work()
+    except (torch.OutOfMemoryError, MemoryError):
+        return None
+    except RuntimeError as error:  # what the allocator of the CPU raises
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            return None
+        raise
+
+
+def give_back(device: torch.device) -> None:
+    """Let go of what nobody holds any more, so that a smaller piece of work finds room."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def peak_mb(device: torch.device) -> float:
+    """Most memory a GPU's tensors ever took, in MB; on a CPU what the process holds now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return float(psutil.Process().memory_info().rss) / 1e6

@@ -1,0 +1,334 @@
+"""One step of training: micro-batches, their gradients summed over all processes, one update.
+
+Randomness is a function of seed, step and process: nothing of it has to be saved, and a step that is done
+again, after a crash or because memory was not enough, is the same step.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taco_kd.config import TrainConfig
+from taco_kd.data.batch import Batch
+from taco_kd.distill.distiller import Compared, DistillTerms
+from taco_kd.distill.lesson import Taught
+from taco_kd.errors import TacoKDError
+from taco_kd.progress import warn
+from taco_kd.train.memory import give_back, unless_short
+from taco_kd.train.network import batch_norms, guard_single_images, train_mode
+from taco_kd.train.processes import Processes
+from taco_kd.train.selfcheck import SelfCheck
+from taco_kd.train.state import TrainState
+from taco_kd.types import DetectorOutput, Targets, total
+
+SEED_STRIDE = 10_000_019
+"""Between the seeds of two runs; larger than any number of steps."""
+
+MEASURE_EVERY = 100
+"""Gradient shares are measured in the first step and in every so many; to measure a term costs about as much
+as half a step."""
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Done:
+    """What a step found, in all processes together.
+
+    Attributes:
+        terms: as they enter the sum.
+        raw, weights: distillation terms without their weights, and the weights.
+        pairs: pairs of queries of teacher and student.
+        gradient_shares: of the distillation terms and of ``detection``, in the steps that measure them.
+        finite: whether loss and gradient are.
+        overflow: whether the gradient was too large for fp16, so that the loss is scaled less from now on.
+        grad_norm: before clipping; 0 where nothing was updated.
+        stop: whether a process was asked to stop.
+        quarantined: files that could not be read, in whose place other images were taken.
+    """
+
+    terms: dict[str, float]
+    raw: dict[str, float]
+    pairs: int
+    finite: bool
+    weights: dict[str, float] = field(default_factory=dict)
+    gradient_shares: dict[str, float] | None = None
+    overflow: bool = False
+    grad_norm: float = 0.0
+    stop: bool = False
+    quarantined: tuple[str, ...] = ()
+
+    @property
+    def loss(self) -> float:
+        return sum(self.terms.values())
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The forward pass of a micro-batch, and which share of the step its terms are."""
+
+    output: DetectorOutput
+    compared: Compared | None
+    detection_share: float
+    image_share: float
+
+
+class Stepper:
+    """Does the steps of a run.
+
+    Args:
+        state: what it changes.
+        labels: whether the detection loss is part of the sum.
+        check: looks at the teachers' answers and at the gradients.
+        stopping: whether this process was asked to stop.
+    """
+
+    def __init__(
+        self,
+        state: TrainState,
+        config: TrainConfig,
+        processes: Processes,
+        *,
+        steps_total: int,
+        labels: bool = True,
+        check: SelfCheck | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.state, self.config, self.processes = state, config, processes
+        self._steps_total, self._labels = steps_total, labels
+        self._check, self._stopping = check, stopping
+        if not config.compile:  # which has a backward pass of its own
+            guard_single_images(state.student)
+        self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
+        self._statistics = [b for norm in batch_norms(state.student) for b in norm.buffers(recurse=False)]
+
+    def __call__(self, batch: Batch) -> Done:
+        """Do the step of ``batch``, which are this process's images of it.
+
+        Raises:
+            TacoKDError: memory is not enough for a single image; or the check found a fault.
+            LostProcessError: another process is gone; weights and optimiser are those before the step.
+        """
+        undo = self._undo()
+        while (done := self._gradients(batch)) is None:
+            undo()
+            self._halve(len(batch.images))
+        if done.finite:
+            self._update(done)
+        if not done.finite:
+            undo()
+        self.state.optimizer.zero_grad(set_to_none=True)
+        return done
+
+    def _undo(self) -> Callable[[], None]:
+        """A way back to the batch-norm statistics and measured norms of this moment."""
+        before = [buffer.clone() for buffer in self._statistics]
+        distiller = self.state.distiller
+        measured = None if distiller is None else distiller.weighting.measured()
+
+        def undo() -> None:
+            self.state.optimizer.zero_grad(set_to_none=True)
+            for buffer, value in zip(self._statistics, before, strict=True):
+                buffer.copy_(value)
+            if distiller is not None and measured is not None:
+                distiller.weighting.set_extra_state(measured)
+
+        return undo
+
+    def _gradients(self, batch: Batch) -> Done | None:
+        """Sum the gradients of the step; None where memory was not enough in some process."""
+        state = self.state
+        seed_step(self.config.seed, state.step, self.processes.rank)
+        train_mode(state.student, self.config)
+        images, boxes = self._sizes(batch)
+        numbers: list[dict[str, Tensor]] = []
+        said: DistillTerms | None = None
+        norms: Mapping[str, float] | None = None
+        short = False
+        for place, some in enumerate(self._parts(batch)):
+            found = unless_short(partial(self._forward, some, images, boxes))
+            if place == 0 and self._measures():
+                norms = self._norms(found)
+                short = norms is None
+            if found is None or short:
+                short = True
+                break
+            said = self._weigh(found, norms)
+            values = unless_short(partial(self._backward, found, said))
+            if values is None:
+                short = True
+                break
+            numbers.append(values)
+        asked = [float(short), float(self._stopping()), float(len(batch.quarantined))]
+        short_anywhere, stop, unreadable = self.processes.sums(asked)
+        if short_anywhere:
+            return None
+        done = self._numbers(numbers)
+        if said is not None:
+            done.weights, done.gradient_shares = said.weights, said.gradient_shares
+        done.stop = bool(stop)
+        if unreadable:
+            everyone = self.processes.collect(batch.quarantined)
+            done.quarantined = tuple(dict.fromkeys(file for files in everyone for file in files))
+        if done.finite:
+            self.processes.sum_gradients(self._trained)
+        return done
+
+    def _measures(self) -> bool:
+        distiller, step = self.state.distiller, self.state.step
+        return distiller is not None and (step % MEASURE_EVERY == 0 or distiller.weighting.wants_norms(step))
+
+    def _sizes(self, batch: Batch) -> tuple[float, float]:
+        """Images of the step, and what its detection loss is divided by, over all processes."""
+        own = self.state.student.normaliser(batch.targets)
+        images, boxes = self.processes.sums([float(len(batch.images)), own])
+        return images, max(1.0, boxes)
+
+    def _parts(self, batch: Batch) -> Iterator[Batch]:
+        count = len(batch.images)
+        size = self.state.micro_batch or count
+        if size >= count:
+            yield batch
+            return
+        for start in range(0, count, size):
+            yield batch.part(start, start + size)
+
+    def _forward(self, batch: Batch, images: float, boxes: float) -> _Part:
+        state, device = self.state, self.processes.device
+        pixels = batch.images.to(device, non_blocking=True).float() / 255
+        if self.config.channels_last:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        targets = [t.to(device) for t in batch.targets]
+        wanted = targets if self._labels else None
+        compared = None
+        with self._autocast():
+            if state.distiller is None:
+                output = state.student(pixels, wanted)
+            else:
+                taught = self._teach(batch, pixels, targets)
+                if not self._labels and state.distiller.features_only:
+                    output = state.student.backbone_output(pixels)
+                else:
+                    output = state.student(pixels, wanted, **state.distiller.asks(taught))
+                compared = state.distiller.compare(output, taught)
+        own = max(1.0, state.student.normaliser(batch.targets))
+        return _Part(output, compared, own / boxes, len(batch.images) / images)
+
+    def _teach(self, batch: Batch, images: Tensor, targets: list[Targets]) -> list[Taught]:
+        """What each teacher says of the batch: one forward of it, or none where its answers are kept."""
+        assert self.state.distiller is not None
+        seed = self.config.seed * SEED_STRIDE + self.state.step
+        taught = self.state.distiller.teach(images, targets, seed=seed, batch=batch)
+        if self._check is not None:
+            for each in taught:
+                self._check.teacher_output(each.output)
+        return taught
+
+    def _norms(self, found: _Part | None) -> Mapping[str, float] | None:
+        """Gradient norms, their mean over all processes, taken in by the weighting; None: out of memory."""
+        distiller = self.state.distiller
+        assert distiller is not None
+        own = None
+        if found is not None and found.compared is not None:
+            own = unless_short(partial(distiller.norms, found.compared, found.output))
+        if self.processes.sums([float(own is None)])[0] or own is None:
+            return None
+        sums = self.processes.sums(list(own.values()))
+        norms = {name: value / self.processes.world for name, value in zip(own, sums, strict=True)}
+        distiller.weighting.observe(norms)
+        return norms
+
+    def _weigh(self, found: _Part, norms: Mapping[str, float] | None) -> DistillTerms | None:
+        if self.state.distiller is None or found.compared is None:
+            return None
+        return self.state.distiller.weigh(
+            found.compared, step=self.state.step, steps_total=self._steps_total, norms=norms
+        )
+
+    def _backward(self, found: _Part, said: DistillTerms | None) -> dict[str, Tensor]:
+        """Add the gradients of a micro-batch; its terms, and the raw ones, by name. Waits for nothing."""
+        terms = {name: found.detection_share * term for name, term in found.output.losses.items()}
+        if said is not None:
+            terms |= {name: found.image_share * term for name, term in said.weighted.items()}
+        loss = total(terms)
+        if self.state.scaler is not None:
+            loss = self.state.scaler.scale(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        numbers = {f"term {name}": term.detach() for name, term in terms.items()}
+        if said is not None:
+            numbers |= {f"raw {name}": found.image_share * term.detach() for name, term in said.raw.items()}
+            numbers["pairs"] = loss.new_tensor(float(said.pairs))
+        return numbers
+
+    def _numbers(self, parts: list[dict[str, Tensor]]) -> Done:
+        """The terms, summed over micro-batches and processes."""
+        names = list(parts[0])
+        table = torch.stack([torch.stack([part[name].double() for name in names]) for part in parts]).sum(0)
+        values = dict(zip(names, self.processes.sums(table.tolist()), strict=True))
+        kinds: dict[str, dict[str, float]] = {"term": {}, "raw": {}}
+        for name, value in values.items():
+            kind, _, rest = name.partition(" ")
+            if rest:
+                kinds[kind][rest] = value
+        finite = all(math.isfinite(value) for value in kinds["term"].values())
+        return Done(kinds["term"], kinds["raw"], int(values.get("pairs", 0)), finite)
+
+    def _update(self, done: Done) -> None:
+        state = self.state
+        if state.scaler is not None:
+            state.scaler.unscale_(state.optimizer)
+        if self._check is not None:
+            self._check.gradients(state.student.named_parameters(), step=state.step + 1)
+        norm = float(nn.utils.clip_grad_norm_(self._trained, self.config.clip_norm))
+        done.overflow = state.scaler is not None and not math.isfinite(norm)
+        done.finite = math.isfinite(norm) or done.overflow
+        if not done.finite:
+            return
+        if state.scaler is None:
+            state.optimizer.step()
+        else:
+            state.scaler.step(state.optimizer)  # which does nothing after an overflow
+            state.scaler.update()
+        if not done.overflow:
+            done.grad_norm = norm
+            if state.ema is not None:
+                state.ema.update_parameters(state.student)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        dtype = PRECISIONS.get(self.config.precision)
+        return torch.autocast(self.processes.device.type, dtype, enabled=dtype is not None)
+
+    def _halve(self, share: int) -> None:
+        """Half as many images at a time; the gradients of the step stay what they are."""
+        state = self.state
+        size = min(state.micro_batch or share, share)
+        size = int(max(self.processes.everyone(float(size))))
+        if size == 1:
+            raise TacoKDError(
+                f"step {state.step + 1}: out of memory with a single image at a time; set a smaller "
+                "student.image_size or model, train.precision=bf16, or take a larger device"
+            )
+        state.micro_batch = -(-size // 2)
+        give_back(self.processes.device)
+        if self.processes.first:
+            warn(
+                f"out of memory at step {state.step + 1}: {state.micro_batch} images at a time from now on, "
+                "their gradients summed to the same batch"
+            )
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Set the generators of Python, NumPy and torch to where this step of this process begins."""
+    value = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
