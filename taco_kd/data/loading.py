@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Generator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from taco_kd.data.batch import Batch
 from taco_kd.data.batches import Batches
 from taco_kd.data.dataset import CACHE_BYTES, DetectionDataset
 from taco_kd.data.loading_process import METHOD, begin, held_back, warm_up
+from taco_kd.data.parallel import usable_cores
 from taco_kd.errors import TacoKDError
 from taco_kd.types import Targets
 
