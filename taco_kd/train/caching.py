@@ -10,6 +10,7 @@ import torch
 from taco_kd.config import TrainConfig
 from taco_kd.data.batches import Batches
 from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.sample import Reader
 from taco_kd.distill.distiller import Distiller
 from taco_kd.distill.lesson import Lesson
 from taco_kd.distill.teacher_cache import Mode, Space, TeacherCache
@@ -47,7 +48,7 @@ def open_caches(
                 f"teacher cache {cache.folder}: nothing is ever kept, since in exact mode every image is "
                 "augmented anew; set distill.cache_mode=replay, or distill.cache=off"
             )
-        first = dataset.batch([0])
+        first = dataset.batch([Reader(dataset).read(0)[0]])
         estimate = cache.estimate(first, first.images.to(device).float() / 255, views=views, note=note)
         notice(estimate.line(cache.folder))
         estimate.require_room(cache.folder)
