@@ -32,9 +32,10 @@ class DataDir:
     """A prepared dataset: square images and COCO files of a train and a val split.
 
     Layout: ``dataset.json`` (the record), ``annotations/{split}.json`` (COCO), ``images/{split}/*.jpg``,
-    ``labels/{split}/*.txt`` and ``data.yaml`` (YOLO), ``duplicates.json``, ``README.md`` (the dataset card),
-    ``examples.jpg`` (the contact sheet), ``duplicates.html`` and ``review/`` (pictures of compared images),
-    ``gates/*.json`` (answers of teacher gates, kept).
+    ``labels/{split}/*.txt`` and ``data.yaml`` (YOLO), ``duplicates.json``, ``hashes.json`` (of all
+    of these files), ``README.md`` (the dataset card), ``examples.jpg`` (the contact sheet),
+    ``duplicates.html`` and ``review/`` (pictures of compared images), ``gates/*.json`` (answers of teacher
+    gates, kept).
     """
 
     path: Path
@@ -65,6 +66,11 @@ class DataDir:
 
     def review_file(self, image_id: int) -> Path:
         return self.path / "review" / f"{image_id:06d}.jpg"
+
+    @property
+    def hashes_file(self) -> Path:
+        """What the content hash is made of, so that a change since is found."""
+        return self.path / "hashes.json"
 
     def annotations_file(self, split: Split) -> Path:
         return self.path / "annotations" / f"{split}.json"
@@ -120,7 +126,9 @@ class RunDir:
 
     Layout: ``run.json`` (the record), ``log.jsonl`` (a line a step), ``model.safetensors`` (the result),
     ``checkpoint/`` (what a resume needs), ``trouble/`` (batches whose loss was not finite),
-    ``metrics/{split}.json``, ``predictions/{split}.json``, ``bench.json``.
+    ``metrics/{split}.json``, ``predictions/{split}.json``, ``bench.json``; of evaluations during the run
+    ``evaluations.jsonl`` and, while it goes on, ``best/{step}.safetensors``; ``tracking/`` (files of
+    TensorBoard and the like); ``ultralytics/`` (what that trainer wrote).
     """
 
     path: Path
@@ -159,6 +167,26 @@ class RunDir:
     @property
     def checkpoint_dir(self) -> Path:
         return self.path / "checkpoint"
+
+    @property
+    def evaluations_file(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def best_dir(self) -> Path:
+        return self.path / "best"
+
+    def best_file(self, step: int) -> Path:
+        """Weights after that step, kept while the run goes on because no others were better."""
+        return self.best_dir / f"{step:08d}.safetensors"
+
+    @property
+    def tracking_dir(self) -> Path:
+        return self.path / "tracking"
+
+    @property
+    def vendor_dir(self) -> Path:
+        return self.path / "ultralytics"
 
     def metrics_file(self, split: Split) -> Path:
         return self.path / "metrics" / f"{split}.json"
@@ -200,19 +228,33 @@ class RunDir:
 
     def sweep(self) -> None:
         """Remove what killed processes had not finished writing."""
-        for folder in (self.path, self.checkpoint_dir, self.path / "metrics", self.path / "predictions"):
+        for folder in (
+            self.path,
+            self.checkpoint_dir,
+            self.best_dir,
+            self.path / "metrics",
+            self.path / "predictions",
+        ):
             sweep(folder)
 
     def log(self) -> Iterator[dict[str, Any]]:
         """The steps of the log, oldest first; a line cut off by a crash is left out."""
-        if not self.log_file.is_file():
-            return
-        with self.log_file.open(encoding="utf-8") as lines:
-            for line in lines:
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError:
-                    continue
+        return _json_lines(self.log_file)
+
+    def evaluations(self) -> Iterator[dict[str, Any]]:
+        """The evaluations during the run, oldest first, likewise."""
+        return _json_lines(self.evaluations_file)
+
+
+def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
 
 
 def claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> None:

@@ -22,9 +22,11 @@ from taco_kd.cli import (
     page,
     pseudo,
     recipe,
+    show_batch,
     study,
     training,
     validation,
+    watch,
     weights,
 )
 from taco_kd.errors import InterruptedRunError, TacoKDError
@@ -45,8 +47,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "download": download.download,
     "prepare": data.prepare,
     "audit": audit.audit,
+    "show-batch": show_batch.show_batch,
     "train": training.train,
     "distill": training.distill,
+    "watch": watch.watch,
     "evaluate": validation.evaluate,
     "compare": compare.compare,
     "bench": bench.bench,

@@ -20,6 +20,7 @@ from taco_kd.cli.model_options import (
     student_settings,
 )
 from taco_kd.cli.teachers import DEFAULT, recipe_for, teacher_settings
+from taco_kd.cli.training_options import Engine, Track, TrackDir, TrackProject, tracking
 from taco_kd.cli.training_run import overrides_of, run_training
 
 RunFolder = Annotated[Optional[Path], typer.Option(help="Run folder.", show_default=f"{OUT}/runs/RECIPE")]
@@ -74,6 +75,7 @@ def train(
     add_prefix: AddPrefix = None,
     allow_partial: AllowPartial = False,
     image_size: ImageSize = None,
+    engine: Engine = None,
     pseudo: Pseudo = None,
     pseudo_weight: PseudoWeight = None,
     steps: Steps = None,
@@ -82,6 +84,9 @@ def train(
     deterministic: Deterministic = False,
     settings: Settings = None,
     resume: Resume = None,
+    track: Track = None,
+    track_dir: TrackDir = None,
+    track_project: TrackProject = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,6 +101,10 @@ def train(
     taco-kd train --data mine --pseudo pseudo --pseudo-weight 0.5
 
     taco-kd train --resume runs/teacher
+
+    taco-kd train --recipe nano-yolo11 --engine ultralytics
+
+    taco-kd train --set train.hold_out=0.1 --set train.keep=best --set train.patience=5 --track tensorboard
     """
     given = student_settings(
         model,
@@ -116,7 +125,8 @@ def train(
         seed=seed,
         device=device,
     )
-    run_training(recipe, overrides, data, out, resume, overwrite, as_json)
+    curves = tracking(track, track_dir, track_project)
+    run_training(recipe, overrides, data, out, resume, overwrite, as_json, curves, engine)
 
 
 def distill(
@@ -189,6 +199,9 @@ def distill(
     deterministic: Deterministic = False,
     settings: Settings = None,
     resume: Resume = None,
+    track: Track = None,
+    track_dir: TrackDir = None,
+    track_project: TrackProject = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -233,7 +246,8 @@ def distill(
         given |= _for_all_teachers(further, teacher_cache, "strict" if strict else "off" if no_gate else None)
         given["pretrain.steps"] = steps if chosen.pretrain is not None else None
     overrides = overrides_of(settings, given, steps=steps, seed=seed, device=device)
-    run_training(name, overrides, data, out, resume, overwrite, as_json)
+    curves = tracking(track, track_dir, track_project)
+    run_training(name, overrides, data, out, resume, overwrite, as_json, curves)
 
 
 def _for_all_teachers(further: int, cache: str | None, gate: str | None) -> dict[str, Any]:

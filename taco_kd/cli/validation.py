@@ -83,11 +83,12 @@ def evaluate(
     """
     from taco_kd.environment import pick_device
     from taco_kd.errors import chosen
+    from taco_kd.evaluate.chosen import words
     from taco_kd.evaluate.classes import read_class_map
     from taco_kd.evaluate.evaluation import Options, evaluate_source
     from taco_kd.evaluate.predictors import is_results, is_run
     from taco_kd.evaluate.truth import AREAS
-    from taco_kd.progress import notice, task
+    from taco_kd.progress import notice, task, warn
     from taco_kd.report.evaluation import write_evaluation
     from taco_kd.runs import DataDir, split_named
 
@@ -123,6 +124,8 @@ def evaluate(
     columns, rows = metric_rows({source: e.analysis.metrics.to_json() for source, e in found.items()})
     print_table(columns, rows, title="AP x 100")
     for evaluated in found.values():
+        if evaluated.chosen_on is not None:
+            warn(words(evaluated.name, evaluated.chosen_on))
         for line in _lines(evaluated):
             say(line)
     for page in pages:

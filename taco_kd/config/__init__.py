@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from taco_kd.config.augment import AugmentConfig
 from taco_kd.config.base import Settings
 from taco_kd.config.distill import DistillConfig
 from taco_kd.config.train import TrainConfig
@@ -152,7 +153,7 @@ class Recipe(Settings):
     """further teachers of the same student, each with losses of its own"""
     pretrain: TrainConfig | None = None
     """a stage before: the student learns from the teachers alone, without labels, and [train] then goes on
-    from there with the labels alone; seed and device are those of [train]"""
+    from there with the labels alone; seed, device and hold_out are those of [train]"""
     train: TrainConfig = TrainConfig()
     labels: bool = True
     """false leaves the detection loss out: the teachers alone teach"""
@@ -174,6 +175,11 @@ class Recipe(Settings):
             )
         if self.teacher is None and self.pretrain is not None:
             raise ValueError("[pretrain] is a stage with a teacher; [teacher] and [distill] are missing")
+        before = self.pretrain
+        if before and (before.keep == "best" or before.patience is not None or before.choose_on == "val"):
+            raise ValueError(
+                "keep, patience and choose_on are settings of [train]; the stage before is not evaluated"
+            )
         if not self.labels and (self.teacher is None or self.pretrain is not None):
             raise ValueError("labels = false needs a [teacher] to learn from, and no [pretrain]")
         calibrated = any(lesson.distill.weighting == "calibrated" for lesson in self.lessons())
@@ -183,6 +189,7 @@ class Recipe(Settings):
 
 
 __all__ = [
+    "AugmentConfig",
     "DistillConfig",
     "LessonConfig",
     "LoadConfig",

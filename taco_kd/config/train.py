@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from taco_kd.config.augment import AugmentConfig
 from taco_kd.config.base import Settings
 
 
@@ -53,6 +54,16 @@ class TrainConfig(Settings):
     """decay of the moving average of weights that is kept as the result; 0 keeps the last weights"""
     horizontal_flip: float = Field(0.5, ge=0, le=1)
     """probability of mirroring an image"""
+    augment: AugmentConfig = AugmentConfig()
+    """what else is done to the images"""
+    sampling: Literal["uniform", "class-balanced"] = "uniform"
+    """class-balanced: images that show a rare class are seen more often, by the repeat factors of LVIS"""
+    balance_below: float | None = Field(None, gt=0, le=1)
+    """class-balanced: classes shown by a smaller share of the images are rare; by default than the median
+    class"""
+    workers: int | None = Field(None, ge=0, le=64)
+    """processes that decode and augment images; by default none where the decoded images fit into memory and
+    are at most mirrored, else one per core but one, up to 8"""
     seed: int = Field(0, ge=0)
     """seed of data order, augmentation and new layers"""
     checkpoint_seconds: float = Field(60.0, gt=0)
@@ -67,6 +78,47 @@ class TrainConfig(Settings):
     """only operations that give the same result each time, on the same machine"""
     max_skipped: int = Field(10, ge=0)
     """steps in a row whose loss is not finite that are skipped before the run ends"""
+    hold_out: float = Field(0.0, ge=0, lt=1)
+    """share of the training images that is put aside: not trained on, but evaluated to choose by"""
+    evaluate_every: str = "1 epoch"
+    """how often the model is evaluated during the run, where hold_out or choose_on give images for it: a
+    number of epochs or of steps (2 epochs, 500 steps), or never"""
+    choose_on: Literal["hold-out", "val"] = "hold-out"
+    """images that keep and patience go by; val are those that results are reported on, and whoever chooses on
+    them reports too much: the record and every report say so"""
+    keep: Literal["last", "best"] = "last"
+    """weights that the run delivers: of its last step, or of the evaluation with the highest AP"""
+    patience: int | None = Field(None, ge=1)
+    """evaluations in a row without a higher AP after which the run ends early"""
+
+    @field_validator("evaluate_every", mode="before")
+    @classmethod
+    def _interval(cls, value: object) -> str:
+        """A bare number means steps."""
+        text = f"{value} steps" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        _parsed_interval(text)
+        return text
+
+    @model_validator(mode="after")
+    def _something_to_choose_by(self) -> Self:
+        if self.keep == "last" and self.patience is None:
+            return self
+        asked = "keep = best" if self.keep == "best" else f"patience = {self.patience}"
+        if self.evaluate_every == "never":
+            raise ValueError(f"{asked} goes by evaluations, and evaluate_every is never")
+        if self.choose_on == "hold-out" and self.hold_out == 0:
+            raise ValueError(
+                f"{asked} needs images to choose on: put some of the training images aside with hold_out "
+                "(0.1 is a tenth)"
+            )
+        return self
+
+    def evaluation_interval(self, steps_per_epoch: int) -> int | None:
+        """Steps between two evaluations; None where there are none."""
+        if self.choose_on == "hold-out" and self.hold_out == 0:
+            return None
+        number, unit = _parsed_interval(self.evaluate_every)
+        return number and number * (steps_per_epoch if unit == "epoch" else 1)
 
     @model_validator(mode="after")
     def _not_alone(self) -> Self:
@@ -95,6 +147,14 @@ class TrainConfig(Settings):
         if list(milestones) != sorted(milestones) or not all(0 < share < 1 for share in milestones):
             raise ValueError(f"{list(milestones)}: give rising shares of the run between 0 and 1")
         return milestones
+
+
+def _parsed_interval(text: str) -> tuple[int | None, str]:
+    """A number and ``epoch`` or ``step``; no number for ``never``."""
+    found = re.fullmatch(r"([1-9]\d*) *(epoch|step)s?", text.strip())
+    if found is None and text.strip() != "never":
+        raise ValueError(f"{text!r}: write it like 1 epoch, 500 steps or never")
+    return (int(found[1]), found[2]) if found else (None, "step")
 
 
 def _compile_all(patterns: Iterable[str]) -> None:

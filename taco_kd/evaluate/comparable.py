@@ -24,6 +24,11 @@ RECIPE_KEYS = {
     "train.clip_norm": "gradient clipping",
     "train.ema_decay": "moving average of weights",
     "train.horizontal_flip": "augmentation (horizontal flip)",
+    "train.hold_out": "share of the training images put aside",
+    "train.evaluate_every": "how often it was evaluated during the run",
+    "train.choose_on": "images that it could choose on",
+    "train.keep": "weights it kept",
+    "train.patience": "evaluations without improvement before it ends",
     "train.seed": "training seed",
     "pretrain.steps": "steps of a stage before, without labels",
     "pretrain.epochs": "epochs of a stage before, without labels",
@@ -165,7 +170,10 @@ def confounders(
             f"initial weights differ ({str(theirs)[:8]} in {reference_name}, {str(ours)[:8]} in {name}): "
             "the difference cannot be put down to distillation alone"
         )
-    pairs = {"training steps": (reference.get("steps"), record.get("steps"))}
+    pairs: dict[str, tuple[Any, Any]] = {
+        "training steps": (reference.get("steps"), record.get("steps")),
+        "trainer": tuple(each.get("engine", "taco-kd") for each in (reference, record)),
+    }
     for key in _compared(reference, record):
         if key != "train.seed" or not other_seed_is_meant:
             pairs[RECIPE_KEYS.get(key, key)] = (_at(reference, key), _at(record, key))

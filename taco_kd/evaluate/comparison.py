@@ -9,6 +9,7 @@ from typing import Any
 
 from taco_kd.errors import UsageError
 from taco_kd.evaluate.arms import ArmOfRuns, arms_of
+from taco_kd.evaluate.chosen import chosen_on, words
 from taco_kd.evaluate.comparable import (
     common_dataset,
     confounders_of_arms,
@@ -110,8 +111,8 @@ def compare_arms(
             replace(found, members=names)
             for found, names in zip(comparison.arms, _members(arms), strict=True)
         ),
-        confounders=tuple(_confounders(arms)),
-        notes=tuple(_notes(arms)),
+        confounders=tuple(_confounders(arms, split)),
+        notes=tuple(_notes(arms, split)),
     )
 
 
@@ -166,10 +167,18 @@ def _members(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[tuple[str, ...]]:
     ]
 
 
-def _confounders(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
+def _chosen(arms: Sequence[ArmOfRuns | ArmOfFiles], split: Split) -> list[str]:
+    """Names of the arms that have a run which was chosen on the images that are compared on."""
+    of_runs = [arm for arm in arms if isinstance(arm, ArmOfRuns)]
+    return [arm.name for arm in of_runs if any(chosen_on(record, split) for record in arm.records)]
+
+
+def _confounders(arms: Sequence[ArmOfRuns | ArmOfFiles], split: Split) -> list[str]:
     """Against the reference; of files nothing is known, which is said once."""
     found = []
     reference, *others = arms
+    seen = _chosen(arms, split)
+    found += [] if len(seen) == len(arms) else [words(name, split) for name in seen]
     if isinstance(reference, ArmOfRuns):
         for arm in others:
             if isinstance(arm, ArmOfRuns):
@@ -183,8 +192,9 @@ def _confounders(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
     return found
 
 
-def _notes(arms: Sequence[ArmOfRuns | ArmOfFiles]) -> list[str]:
-    lines = []
+def _notes(arms: Sequence[ArmOfRuns | ArmOfFiles], split: Split) -> list[str]:
+    seen = _chosen(arms, split)  # where all were, it may not be what makes them differ
+    lines = [words(name, split) for name in seen] if len(seen) == len(arms) else []
     for arm in arms:
         if isinstance(arm, ArmOfRuns) and len(arm.runs) > 1:
             lines.append(arm.line())

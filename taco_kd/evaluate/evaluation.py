@@ -11,6 +11,7 @@ import torch
 
 from taco_kd.errors import DataError, UsageError
 from taco_kd.evaluate.analysis import Analysis, analyse
+from taco_kd.evaluate.chosen import chosen_on
 from taco_kd.evaluate.classes import ClassMatch
 from taco_kd.evaluate.foreign import evaluate_predictor
 from taco_kd.evaluate.predictors import is_results, is_run, open_predictor
@@ -61,6 +62,7 @@ class Evaluation:
         data: what it was evaluated on, for people.
         classes: how the classes of a detector that is not ours were read.
         cached: the detections were there already.
+        chosen_on: the split, where the run was chosen on the very images that it is evaluated on.
     """
 
     source: str
@@ -70,6 +72,7 @@ class Evaluation:
     data: str
     classes: ClassMatch | None = None
     cached: bool = False
+    chosen_on: Split | None = None
 
     @property
     def ap_of_known(self) -> float | None:
@@ -88,7 +91,8 @@ class Evaluation:
         if self.classes is not None:
             known, unknown = list(self.classes.known), list(self.classes.unknown)
             classes = {"known": known, "unknown": unknown, "ap_of_known": self.ap_of_known}
-        return {**metrics, "name": self.name, "data": self.data, "classes": classes, "analysis": analysis}
+        about = {"name": self.name, "data": self.data, "classes": classes, "chosen_on": self.chosen_on}
+        return {**metrics, **about, "analysis": analysis}
 
 
 def evaluate_source(
@@ -145,7 +149,8 @@ def _run(run: RunDir, options: Options, on_progress: Tick | None) -> Evaluation 
     if not isinstance(rows, list):
         raise DataError(f"{run.predictions_file(options.split)}: not a COCO results list; delete it")
     evaluated = _analysed(str(run.path), rows, data, options)
-    return replace(evaluated, name=run.name or run.path.resolve().name)
+    chosen = options.split if chosen_on(run.record(), options.split) else None
+    return replace(evaluated, name=run.name or run.path.resolve().name, chosen_on=chosen)
 
 
 def _model(source: str, out: Path, options: Options, on_progress: Tick | None) -> Evaluation:

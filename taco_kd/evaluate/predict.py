@@ -77,9 +77,14 @@ class ModelPredictor:
         *,
         on_progress: Tick | None = None,
         positions: Sequence[int] | None = None,
+        dataset: DetectionDataset | None = None,
     ) -> Rows:
-        """As the protocol says; with ``positions`` only of the images at these places of the split."""
-        dataset = DetectionDataset(data, split, self._model.image_size)
+        """As the protocol says; with ``positions`` only of the images at these places of the split.
+
+        ``dataset`` is that split at the model's size where it is open already.
+        """
+        if dataset is None:
+            dataset = DetectionDataset(data, split, self._model.image_size)
         rows: Rows = []
         done, total = 0, len(dataset if positions is None else positions)
         for batch in dataset.in_order(self._batch_size, positions):
@@ -131,17 +136,21 @@ def predict(
     device: torch.device | str = "cpu",
     on_progress: Tick | None = None,
     positions: Sequence[int] | None = None,
+    dataset: DetectionDataset | None = None,
 ) -> Rows:
     """COCO results of ``model`` on one split: boxes xywh in pixels of the prepared images.
 
-    With ``positions`` only of the images at these places of the split.
+    With ``positions`` only of the images at these places of the split; ``dataset`` is the split where it is
+    open already.
 
     Classes are matched to the dataset's categories by name; a class that the dataset lacks is left out.
     """
     category_of = {c["name"]: int(c["id"]) for c in data.coco(split)["categories"]}
     predictor = ModelPredictor(model, model.model_name, batch_size=batch_size, device=device)
     categories = [category_of.get(name) for name in model.class_names]
-    return predictor.predict(data, split, categories, on_progress=on_progress, positions=positions)
+    return predictor.predict(
+        data, split, categories, on_progress=on_progress, positions=positions, dataset=dataset
+    )
 
 
 def _opened(

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from taco_kd import __version__
 from taco_kd.errors import DataError
 from taco_kd.evaluate.analysis import Analysis, ClassAnalysis
+from taco_kd.evaluate.chosen import words
 from taco_kd.evaluate.coco_metrics import FREQUENT_BOXES, ClassMetrics
 from taco_kd.evaluate.confusion import Confusion
 from taco_kd.evaluate.evaluation import Evaluation
@@ -207,7 +208,7 @@ def confidence_text(value: float) -> str:
 def write_evaluation(evaluated: Evaluation, folder: Path) -> Path:
     """``analysis.json`` and the page ``index.html`` of one evaluation in ``folder``; returns the page."""
     analysis, classes = evaluated.analysis, evaluated.classes
-    notes = []
+    notes = [words(evaluated.name, evaluated.chosen_on)] if evaluated.chosen_on is not None else []
     if classes is not None and (classes.unknown or classes.left_out):
         notes.append(classes.line(evaluated.name))
     if evaluated.ap_of_known is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from taco_kd.evaluate.chosen import chosen_on, words
 from taco_kd.report.collect import Arm, Json
 from taco_kd.report.latency import doubts
 from taco_kd.report.tables import FEW_BOXES
@@ -106,12 +107,20 @@ def facts(arm: Arm) -> list[tuple[str, str]]:
     student = arm.recipe.get("student") or {}
     train = arm.recipe.get("train") or {}
     steps, batch = arm.record.get("steps"), train.get("batch_size")
+    looked = arm.record.get("evaluations") or {}
     size = (arm.record.get("data") or {}).get("image_size")
     init = arm.record.get("init_hash")
     known = {
         "Student": student.get("model"),
         "Teacher": arm.teacher or "none",
+        "Engine": arm.record.get("engine"),
         "Training": f"{steps:,} steps of {batch or '?'} images" if steps is not None else None,
+        "Ended early": f"after {steps:,} steps" if arm.record.get("stopped_early") and steps else None,
+        "Weights of": _delivered(arm.record),
+        "Chosen on": {
+            "val": "val, the split it is reported on",
+            "hold-out": f"{looked.get('images', '?')} training images put aside",
+        }.get(str(arm.record.get("chosen_on"))),
         "Prepared images": f"{size} px" if size else None,
         "Learning rate": f"{train['lr']:g}" if train.get("lr") is not None else None,
         "Seed": train.get("seed"),
@@ -119,6 +128,12 @@ def facts(arm: Arm) -> list[tuple[str, str]]:
         "Time": duration(arm.record["seconds"]) if arm.record.get("seconds") is not None else None,
     }
     return [(key, str(value)) for key, value in known.items() if value is not None]
+
+
+def _delivered(record: Json) -> str | None:
+    """Which step's weights a run delivers, where that is not its last one."""
+    step = record.get("delivered_step")
+    return None if step is None or step == record.get("steps") else f"step {step:,}, the best"
 
 
 def validation(metrics: Json) -> str:
@@ -143,6 +158,8 @@ def caveats(arms: Sequence[Arm], metrics: Json, comparison: Json | None) -> list
         lines.append(str(comparison.get("caveat") or ""))
     elif len(arms) > 1:
         lines.append("These runs were not compared: no interval tells a difference from chance.")
+    seen = [f"{words(arm.name, 'val')}." for arm in arms if chosen_on(arm.record, "val")]
+    lines += [line for line in seen if line.rstrip(".") not in {known.rstrip(".") for known in lines}]
     if len({arm.content_hash for arm in arms}) > 1:
         lines.append("The runs used different datasets: their figures do not belong in one table.")
     rare = sum(0 < (c.get("boxes") or 0) < FEW_BOXES for c in metrics.get("per_class") or [])

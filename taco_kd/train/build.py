@@ -6,7 +6,10 @@ import torch
 
 from taco_kd.config import Recipe, TrainConfig
 from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.loading_process import warm_up
 from taco_kd.data.mixture import mixed_with_pseudo
+from taco_kd.data.part import put_aside
+from taco_kd.data.unchanged import check_unchanged
 from taco_kd.distill.distiller import Distiller
 from taco_kd.errors import DataError
 from taco_kd.models.detector import Detector
@@ -15,6 +18,8 @@ from taco_kd.models.settings import initial_student
 from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.progress import notice
 from taco_kd.runs import DataDir
+from taco_kd.train.choosing import trained_on
+from taco_kd.train.image_checks import check_images
 from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
 from taco_kd.train.state import TrainState, make_ema
@@ -28,10 +33,15 @@ def build(
 
     Raises:
         UsageError: the recipe cannot be built.
-        DataError: the train split is empty or cannot be read.
+        DataError: the train split is empty or cannot be read, or the data changed since it was prepared.
         MissingResourceError: weights are not on this machine, or less than 90 % of them arrived.
     """
     config = recipe.train
+    check_unchanged(data)
+    if recipe.pseudo is not None:
+        check_unchanged(DataDir.open(recipe.pseudo.data))
+    if config.workers or config.augment.on:
+        warm_up()  # while the models are built
     student, reports = initial_student(recipe.student, data.class_names, seed=config.seed)
     distiller = None
     if recipe.teacher is not None and recipe.pretrain is None:
@@ -43,11 +53,13 @@ def build(
         _say_classes(distiller, student)
     freeze(student, config)
     student.to(device)
-    dataset = DetectionDataset(data, "train", student.image_size)
+    stay, aside = trained_on(data, config)
+    dataset = DetectionDataset(stay, "train", student.image_size)
     if len(dataset) == 0:
         raise DataError(f"{data.path}: the train split holds no image")
     if recipe.pseudo is not None:
-        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight)
+        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight, aside)
+    check_images(config, dataset, student, steps_of(config, dataset.epoch_images))
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )
@@ -77,6 +89,12 @@ def _say_classes(distiller: Distiller, student: Detector) -> None:
                 f"Classes: {len(lesson.classes.student)} of the student's {len(student.class_names)} have a "
                 f"partner among the teacher's {len(lesson.teacher.class_names)}."
             )
+
+
+def images_of(config: TrainConfig, data: DataDir) -> int:
+    """Labelled images that a run is trained on."""
+    images = data if config.hold_out == 0 else put_aside(data, config.hold_out, config.seed)[0]
+    return len(images.coco("train")["images"])
 
 
 def steps_of(config: TrainConfig, images: int) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from taco_kd.progress import Tick
+from taco_kd.train.observers import Observers
 from taco_kd.train.processes import Processes
 from taco_kd.train.stopping import StopRequests
 
@@ -16,6 +19,7 @@ class Session:
     processes: Processes
     stop: StopRequests
     on_progress: Tick | None = None
+    observers: Observers = field(default_factory=Observers)
 
     @property
     def first(self) -> bool:
@@ -29,7 +33,12 @@ class Session:
 
     def part(self, offset: int, whole: int) -> Session:
         """The same for a stage that begins after ``offset`` of ``whole`` steps."""
-        tell = self.on_progress
+        tell, observers = self.on_progress, self.observers.part(offset, whole)
         if tell is None:
-            return self
-        return replace(self, on_progress=lambda done, _total, note="": tell(offset + done, whole, note))
+            return replace(self, observers=observers)
+        shifted: Tick = lambda done, _total, note="": tell(offset + done, whole, note)  # noqa: E731
+        return replace(self, on_progress=shifted, observers=observers)
+
+    def decide(self, question: Callable[[], Any]) -> Any:
+        """The answer of the first process, which alone is asked, in all of them."""
+        return self.processes.tell(question() if self.first else None)

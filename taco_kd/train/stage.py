@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,21 +20,24 @@ from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import BEGINNING, DataDir, RunDir, check_claim
 from taco_kd.train import checkpoint
-from taco_kd.train.build import build, steps_of
+from taco_kd.train.build import build, images_of, steps_of
 from taco_kd.train.caching import open_caches
 from taco_kd.train.determinism import deterministic
 from taco_kd.train.gate import pass_gate
+from taco_kd.train.observers import Observer, Observers
 from taco_kd.train.processes import Processes, open_processes
 from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
 from taco_kd.train.stopping import StopRequests
+from taco_kd.train.vendor.arguments import OWN
 from taco_kd.train.work import go_on, held
 
 PRETRAIN = "pretrain"
 """Folder of the first stage within a run of two."""
 
-COMMON = ("seed", "device", "checkpoint_seconds", "deterministic")
-"""Settings that the first stage takes from the second: one run has one seed."""
+COMMON = ("seed", "device", "checkpoint_seconds", "deterministic", "hold_out")
+"""Settings that the first stage takes from the second: one run has one seed, and what is put aside is put
+aside from both stages."""
 
 
 def train(
@@ -44,11 +48,15 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     on_progress: Tick | None = None,
+    observers: Sequence[Observer] = (),
 ) -> RunDir:
     """Train the recipe's student on the train split of ``data``; with a teacher this is distillation.
 
     An identical finished run in ``out`` is returned as it is. A recipe with a ``pretrain`` stage makes that
     stage a run of its own in ``out/pretrain`` and goes on from its weights.
+
+    Args:
+        observers: are told of every step by the first process; whoever made them closes them.
 
     Raises:
         UsageError: ``out`` holds something else, or the recipe cannot be built.
@@ -63,7 +71,9 @@ def train(
         StopRequests(f"the same command goes on, or taco-kd {command} --resume {out}") as stop,
         deterministic(recipe.train.deterministic),
     ):
-        session = Session(open_processes(pick_device(recipe.train.device)), stop, on_progress)
+        session = Session(
+            open_processes(pick_device(recipe.train.device)), stop, on_progress, Observers(observers)
+        )
         return _train(recipe, data, out, overwrite, resume, session)
 
 
@@ -92,6 +102,11 @@ def _look(
     out = run.path
     if run.record_file.is_file() and not overwrite:
         found = run.record()
+        if found.get("engine", OWN) != OWN:
+            raise UsageError(
+                f"{out}: holds a run of Ultralytics' trainer; add --engine ultralytics, choose another --out "
+                "or add --overwrite"
+            )
         before = validate(Recipe, found["recipe"], where=str(run.record_file))
         same = before == recipe and found["data"]["content_hash"] == data.content_hash
         if before == recipe and found.get("pseudo") != (pseudo := _pseudo_record(recipe)):
@@ -130,9 +145,11 @@ def _two_stages(
     """The teachers alone in ``pretrain``, then the labels alone, from the weights the first stage left."""
     assert recipe.pretrain is not None
     config = recipe.pretrain.model_copy(update={k: getattr(recipe.train, k) for k in COMMON})
+    if config.hold_out:  # not evaluated: it may train no class head at all
+        config = config.model_copy(update={"evaluate_every": "never"})
     alone = {"name": f"{recipe.name}-{PRETRAIN}", "train": config, "pretrain": None, "labels": False}
     first_recipe = recipe.model_copy(update=alone)
-    images = len(data.coco("train")["images"])
+    images = images_of(recipe.train, data)
     before, after = (steps_of(each, images) for each in (config, recipe.train))
     first, alone_session = RunDir(run.path / PRETRAIN), session.part(0, before + after)
     begun = None if resume else _begin(first_recipe, first_recipe, data, alone_session)
@@ -223,6 +240,7 @@ def _record(
         "steps_total": steps_total,
         "steps": 0,
         "seconds": 0.0,
+        "quarantined": [],
         "environment": describe(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

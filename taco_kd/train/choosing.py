@@ -1,0 +1,282 @@
+"""What a run decides from what it sees: evaluations on the way, the weights it keeps, when it ends early.
+
+The images are training images that were put aside, so that the split that results are reported on takes no
+part in a choice; or that split, where it is asked for, and then the record says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from taco_kd.config import TrainConfig
+from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.part import put_aside
+from taco_kd.errors import DataError
+from taco_kd.evaluate.coco_metrics import evaluate_coco
+from taco_kd.evaluate.predict import predict
+from taco_kd.files import replacing
+from taco_kd.models import zoo
+from taco_kd.models.detector import Detector
+from taco_kd.models.weights import save_model, weights_hash
+from taco_kd.progress import Tick, notice, warn
+from taco_kd.runs import DataDir, RunDir, Split
+from taco_kd.train import evaluations
+from taco_kd.train.evaluations import Evaluated, best_of, since_best
+from taco_kd.train.session import Session
+from taco_kd.train.state import TrainState
+from taco_kd.train.undisturbed import undisturbed
+
+T = TypeVar("T")
+
+
+class _StoppedError(Exception):
+    """The process was asked to stop in the middle of an evaluation."""
+
+
+Decide = Callable[[Callable[[], T]], T]
+"""Calls what it is given in one process and returns the answer in all of them."""
+
+
+def alone(question: Callable[[], T]) -> T:
+    """The decision of a run of one process."""
+    return question()
+
+
+class Chooser:
+    """Evaluates a model every so many steps, and says which weights to keep and whether to go on.
+
+    Args:
+        run: where evaluations and the best weights are written.
+        images: what is evaluated on; None evaluates nothing.
+        split: of ``images``.
+        interval: steps between two evaluations; the last step is always one.
+        decide: see ``Decide``; in a run of several processes each of them calls the same methods, and one
+            evaluates and writes.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        config: TrainConfig,
+        images: DataDir | None,
+        split: Split,
+        interval: int | None,
+        *,
+        decide: Decide[Any] = alone,
+    ) -> None:
+        self._run, self._config, self._images, self._split = run, config, images, split
+        self._interval = interval if images is not None else None
+        self._decide = decide
+        self._truth = images.coco(split) if images is not None and interval is not None else None
+        self._dataset: DetectionDataset | None = None
+        self._saved: int | None = None
+        self._kept_at_save: Evaluated | None = None
+        self.evaluations: list[Evaluated] = []
+        if self._truth is not None and not self._truth["annotations"]:
+            raise DataError(
+                f"{images and images.path}: no box lies in the {len(self._truth['images'])} images to choose "
+                "on: put more aside with train.hold_out"
+            )
+        if self.chooses and config.choose_on == "val":
+            warn(
+                "the weights are chosen on val, the images that results are reported on, so that AP there "
+                "will be too high; train.hold_out=0.1 chooses on training images instead"
+            )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything depends on the evaluations."""
+        return self._config.keep == "best" or self._config.patience is not None
+
+    def begin(self, step: int) -> None:
+        """Before the first step (0), or with what was found up to the checkpoint that is resumed from."""
+
+        def kept() -> list[Evaluated]:
+            found = evaluations.read(self._run, up_to=step) if step else []
+            if found or self._run.evaluations_file.exists():
+                evaluations.write(self._run, found)
+            return found
+
+        self.evaluations = self._decide(kept)
+        self._saved, self._kept_at_save = step, best_of(self.evaluations)
+
+    def due(self, step: int, steps_total: int) -> bool:
+        """Whether the model is to be evaluated after that step; once evaluated, it is not."""
+        if self._interval is None or step == 0 or (self.evaluations and self.evaluations[-1].step >= step):
+            return False
+        return step % self._interval == 0 or step == steps_total
+
+    def evaluate(
+        self, model: Detector, step: int, on_progress: Tick, stopping: Callable[[], bool]
+    ) -> Evaluated | None:
+        """Look at the model, write down what was found, and keep its weights where they are the best.
+
+        Returns:
+            None where the process that evaluates was asked to stop: the evaluation is still due.
+        """
+
+        def tick(done: int, total: int, note: str = "") -> None:
+            if stopping():
+                raise _StoppedError
+            on_progress(done, total, note)
+
+        def question() -> Evaluated | None:
+            with contextlib.suppress(_StoppedError):
+                return self._evaluate(model, step, tick)
+            return None
+
+        found: Evaluated | None = self._decide(question)
+        if found is not None:
+            self.evaluations.append(found)
+        return found
+
+    def ends(self) -> bool:
+        """Whether ``patience`` is at its end."""
+        return self._config.patience is not None and since_best(self.evaluations) >= self._config.patience
+
+    def saved(self, step: int) -> None:
+        """After a checkpoint of ``step``: drop weights that neither it nor the one before goes back to."""
+        if self._config.keep != "best" or step == self._saved:
+            return
+        self._saved = step
+        now = best_of(self.evaluations)
+        needed = {self._run.best_file(each.step) for each in (now, self._kept_at_save) if each is not None}
+        self._kept_at_save = now
+
+        def drop() -> None:
+            for file in self._run.best_dir.glob("*.safetensors"):
+                if file not in needed:
+                    file.unlink(missing_ok=True)
+
+        self._decide(drop)
+
+    def deliver(self, model: Detector) -> Evaluated | None:
+        """Write the result of the run: ``model``, or the best there was, whose evaluation is returned.
+
+        Raises:
+            DataError: the file of the best weights is gone or damaged.
+        """
+        best = best_of(self.evaluations) if self._config.keep == "best" else None
+        if best is None:
+            save_model(self._run.model_file, model)
+            return None
+        file = self._run.best_file(best.step)
+        if not file.is_file():
+            raise DataError(f"{file}: the best weights of the run are gone; start anew with --overwrite")
+        if weights_hash(zoo.load(file).network) != best.weights_hash:
+            raise DataError(f"{file}: is not what was evaluated at step {best.step}; start anew")
+        with replacing(self._run.model_file) as aside:
+            shutil.copyfile(file, aside)
+        return best
+
+    def clean(self) -> None:
+        """After the record says that the run is finished."""
+        shutil.rmtree(self._run.best_dir, ignore_errors=True)
+
+    def record(self) -> dict[str, Any]:
+        """For the run's record: ``chosen_on`` is None where nothing was chosen."""
+        best = best_of(self.evaluations)
+        return {
+            "chosen_on": self._config.choose_on if self.chooses else None,
+            "stopped_early": self.ends(),
+            "evaluations": {
+                "on": None if self._truth is None else self._config.choose_on,
+                "images": 0 if self._truth is None else len(self._truth["images"]),
+                "every_steps": self._interval,
+                "count": len(self.evaluations),
+                "best_step": best and best.step,
+                "best_ap": best and best.ap,
+            },
+        }
+
+    def _evaluate(self, model: Detector, step: int, on_progress: Tick | None) -> Evaluated:
+        assert self._images is not None
+        assert self._truth is not None
+        began = time.monotonic()
+        if self._dataset is None:  # kept, and with it the decoded images
+            self._dataset = DetectionDataset(self._images, self._split, model.image_size)
+        device = next(model.parameters()).device
+        with undisturbed(model):
+            try:
+                rows = predict(
+                    model,
+                    self._images,
+                    self._split,
+                    device=device,
+                    on_progress=on_progress,
+                    dataset=self._dataset,
+                )
+            except ValueError as error:  # what a detection may not hold, such as scores that are not finite
+                warn(f"step {step}: the model gives no usable boxes ({error}); counted as AP 0")
+                rows = []
+        metrics = evaluate_coco(self._truth, rows)
+        before = best_of(self.evaluations)
+        ap = metrics.ap or 0.0
+        found = Evaluated(
+            step=step,
+            ap=ap,
+            ap50=metrics.ap50 or 0.0,
+            images=metrics.images,
+            seconds=round(time.monotonic() - began, 3),
+            weights_hash=weights_hash(model.network),
+            best=before is None or ap > before.ap,
+        )
+        if found.best and self._config.keep == "best":
+            save_model(self._run.best_file(step), model)
+        evaluations.append(self._run, found)
+        return found
+
+
+def chooser_of(
+    run: RunDir,
+    config: TrainConfig,
+    dataset: DetectionDataset,
+    *,
+    decide: Decide[Any] = alone,
+) -> Chooser:
+    """The chooser that the settings ask for, of a run that is trained on ``dataset``.
+
+    Raises:
+        DataError: there is no box to evaluate on.
+    """
+    data = DataDir(dataset.data.path)  # the whole of which the run may be trained on a part
+    interval = config.evaluation_interval(max(1, dataset.epoch_images // config.batch_size))
+    if config.choose_on == "val":
+        return Chooser(run, config, data if interval else None, "val", interval, decide=decide)
+    if config.hold_out == 0:
+        return Chooser(run, config, None, "train", None, decide=decide)
+    _, aside = put_aside(data, config.hold_out, config.seed)
+    return Chooser(run, config, aside, "train", interval, decide=decide)
+
+
+def trained_on(data: DataDir, config: TrainConfig) -> tuple[DataDir, DataDir | None]:
+    """The dataset whose train split the run is trained on, and one of the training images put aside."""
+    if config.hold_out == 0:
+        return data, None
+    stay, aside = put_aside(data, config.hold_out, config.seed)
+    images, kept = len(aside.image_ids), len(stay.image_ids)
+    notice(f"Put aside: {images:,} of {images + kept:,} training images, to evaluate on during the run.")
+    return stay, aside
+
+
+def evaluate_if_due(chooser: Chooser, state: TrainState, steps_total: int, session: Session) -> bool:
+    """After a step, in all processes: evaluate where that is due.
+
+    Returns:
+        False where a request to stop broke it off.
+    """
+    if not chooser.due(state.step, steps_total):
+        return True
+    found = chooser.evaluate(
+        state.result(),
+        state.step,
+        lambda done, total, _note="": session.tick(state.step, steps_total, f"evaluating {done}/{total}"),
+        lambda: session.stop.requested,
+    )
+    if found is not None and session.first:
+        session.observers.on_evaluated(found)
+    return found is not None
