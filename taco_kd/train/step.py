@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -109,6 +109,7 @@ class Stepper:
         self._steps_total, self._labels = steps_total, labels
         self._check, self._stopping = check, stopping
         self._synchronised = is_synchronised(state.student)
+        self._told_by_predictions = labels and state.student.divides_by_predictions
         self._unless_short = at_any_cost if self._synchronised else unless_short
         if not config.compile:  # which has a backward pass of its own
             guard_single_images(state.student)
@@ -159,7 +160,7 @@ class Stepper:
         norms: Mapping[str, float] | None = None
         short = False
         for place, some in enumerate(self._parts(batch)):
-            found = self._unless_short(partial(self._forward, some, images, boxes))
+            found = self._shared(self._unless_short(partial(self._forward, some, images, boxes)))
             if place == 0 and self._measures():
                 norms = self._norms(found)
                 short = norms is None
@@ -231,6 +232,17 @@ class Stepper:
                 compared = state.distiller.compare(output, taught)
         own = max(1.0, state.student.normaliser(batch.targets))
         return _Part(output, compared, own / boxes, len(batch.images) / images)
+
+    def _shared(self, found: _Part | None) -> _Part | None:
+        """``found`` with its share by what the losses were divided by, where only predictions tell that.
+
+        Not with micro-batches, of which the last would have to be seen before the first gradient.
+        """
+        if self.processes.world == 1 or self.state.micro_batch is not None or not self._told_by_predictions:
+            return found
+        own = 0.0 if found is None or found.output.divisor is None else float(found.output.divisor)
+        whole = self.processes.sums([own])[0]
+        return found and replace(found, detection_share=max(1.0, own) / max(1.0, whole))
 
     def _teach(self, batch: Batch, images: Tensor, targets: list[Targets]) -> list[Taught]:
         """What each teacher says of the batch: one forward of it, or none where its answers are kept."""

@@ -87,13 +87,14 @@ class _Synchronised(_BatchNorm):
 
 
 class _Normalise(Function):
-    """Sums in float64, as torch's batch norm on a CPU does."""
+    """Sums in float64, as torch's batch norm on a CPU; half precision is worked on in float32."""
 
     @staticmethod
     def forward(
         ctx: Any, values: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """[B, C, ...] normalised; and mean [C], variance [C] and count of all processes, without gradient."""
+        kind, values = values.dtype, _exact(values)
         others = [axis for axis in range(values.dim()) if axis != 1]
         count = values.new_tensor([values.numel() // values.shape[1]], dtype=torch.float64)
         sums = torch.cat([values.sum(others, dtype=torch.float64), count])
@@ -110,13 +111,14 @@ class _Normalise(Function):
         output = normal
         if weight is not None and bias is not None:
             output = normal * _wide(weight, values) + _wide(bias, values)
-        return output, mean, variance, count
+        return output.to(kind), mean, variance, count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """For weight and bias, the part of this process; that of the values is of the losses of all."""
         normal, weight, inverse, count = ctx.saved_tensors
+        kind, gradient = gradient.dtype, _exact(gradient)
         others = [axis for axis in range(gradient.dim()) if axis != 1]
         own = torch.stack(
             [gradient.sum(others, dtype=torch.float64), (gradient * normal).sum(others, dtype=torch.float64)]
@@ -126,10 +128,14 @@ class _Normalise(Function):
             dist.all_reduce(sums)
         mean, slope = (_wide(each / count, gradient) for each in sums)
         scale = inverse if weight is None else inverse * _wide(weight, gradient)
-        values = scale * (gradient - mean - normal * slope)
+        values = (scale * (gradient - mean - normal * slope)).to(kind)
         if weight is None:
             return values, None, None, None
         return values, own[1].to(weight), own[0].to(weight), None
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _wide(channels: Tensor, values: Tensor) -> Tensor:
