@@ -26,7 +26,7 @@ from taco_kd.errors import TacoKDError
 from taco_kd.progress import warn
 from taco_kd.train.memory import at_any_cost, give_back, unless_short
 from taco_kd.train.network import batch_norms, guard_single_images, train_mode
-from taco_kd.train.processes import Processes
+from taco_kd.train.processes import LostProcessError, Processes
 from taco_kd.train.selfcheck import SelfCheck
 from taco_kd.train.state import TrainState
 from taco_kd.train.sync_batch_norm import gradients_alone, is_synchronised
@@ -110,7 +110,7 @@ class Stepper:
         self._check, self._stopping = check, stopping
         self._synchronised = is_synchronised(state.student)
         self._told_by_predictions = labels and state.student.divides_by_predictions
-        self._unless_short = at_any_cost if self._synchronised else unless_short
+        self._unless_short = partial(processes.guarded, at_any_cost) if self._synchronised else unless_short
         if not config.compile:  # which has a backward pass of its own
             guard_single_images(state.student)
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -124,11 +124,15 @@ class Stepper:
             LostProcessError: another process is gone; weights and optimiser are those before the step.
         """
         undo = self._undo()
-        while (done := self._gradients(batch)) is None:
-            undo()
-            self._halve(len(batch.images))
-        if done.finite:
-            self._update(done)
+        try:
+            while (done := self._gradients(batch)) is None:
+                undo()
+                self._halve(len(batch.images))
+            if done.finite:
+                self._update(done)
+        except LostProcessError:
+            undo()  # so that a checkpoint can be written
+            raise
         if not done.finite:
             undo()
         self.state.optimizer.zero_grad(set_to_none=True)
@@ -315,7 +319,8 @@ class Stepper:
         if state.scaler is not None:
             state.scaler.unscale_(state.optimizer)
         if self._check is not None:
-            self._check.gradients(state.student.named_parameters(), step=state.step + 1)
+            named = state.student.named_parameters()
+            self.processes.guarded(self._check.gradients, named, step=state.step + 1)
         norm = float(nn.utils.clip_grad_norm_(self._trained, self.config.clip_norm))
         done.overflow = state.scaler is not None and not math.isfinite(norm)
         done.finite = math.isfinite(norm) or done.overflow
