@@ -153,7 +153,9 @@ def test_evaluating_changes_nothing(recipe_of, small_data, tmp_path):
     assert [line["loss"] for line in looked.log()] == [line["loss"] for line in blind.log()]
 
 
-@pytest.mark.parametrize("model", ["yolo11-nano", "rtdetr-hgnetv2-nano"])
+@pytest.mark.parametrize(
+    "model", ["yolo11-nano", pytest.param("rtdetr-hgnetv2-nano", marks=pytest.mark.slow)]
+)
 def test_evaluating_changes_nothing_in_models_that_keep_caches(model, small_data, tmp_path):
     more = ["student.weights=random", f"student.model={model}", "train.steps=4"]
     found = [
@@ -222,6 +224,7 @@ def test_the_best_weights_are_delivered(recipe_of, small_data, tmp_path, falling
     assert equal(tensors(run), tensors(train(two, small_data, tmp_path / "two")))
 
 
+@pytest.mark.slow
 def test_the_average_is_what_is_evaluated_and_kept(recipe_of, small_data, tmp_path):
     more = ["train.keep=best", "train.ema_decay=0.9", "train.steps=4", "train.evaluate_every=4"]
     run = train(recipe_of(*ASIDE[:1], *more), small_data, tmp_path / "run")
@@ -259,7 +262,14 @@ def test_a_model_that_answers_with_nan_is_worth_nothing(recipe_of, small_data, t
     assert [e["ap"] for e in run.evaluations()] == [0.0]
 
 
-@pytest.mark.parametrize(("at", "often"), [(4, "1e-6"), (5, "1e-6"), (5, "1000")])
+@pytest.mark.parametrize(
+    ("at", "often"),
+    [
+        (5, "1e-6"),
+        pytest.param(4, "1e-6", marks=pytest.mark.slow),
+        pytest.param(5, "1000", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_makes_the_same_choices(at, often, recipe_of, small_data, tmp_path):
     more = [*ASIDE, "train.keep=best", "train.lr=0.01", "train.ema_decay=0.5"]
     whole = train(recipe_of(*more), small_data, tmp_path / "whole")
@@ -294,6 +304,7 @@ def test_a_run_killed_during_an_evaluation_makes_up_for_it(recipe_of, small_data
     assert equal(tensors(whole), tensors(run))
 
 
+@pytest.mark.slow
 def test_best_weights_that_are_gone_or_changed_are_named(recipe_of, small_data, tmp_path, monkeypatch):
     recipe = recipe_of(*ASIDE, "train.keep=best", "train.checkpoint_seconds=1e-6", "train.lr=0.05")
 
