@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from taco_kd.disk import lock, room_for, sync_folder
+from taco_kd.disk import lock_folder, room_for, sync_folder
 from taco_kd.errors import DataError
 
 _OLD_SECONDS = 86400
@@ -38,7 +39,8 @@ def replacing(
     """
     with room_for(path, needs_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside, held = _locked_aside(path)
+        folder, held = _locked_folder(path)
+        aside = folder / path.name
         try:
             yield aside
             with aside.open("rb") as written:
@@ -48,46 +50,45 @@ def replacing(
             aside.chmod(0o666 & ~umask)
             aside.replace(path if named is None else path.with_name(named(aside)))
         finally:
-            aside.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
             if held is not None:
                 os.close(held)
         sync_folder(path.parent)
 
 
-def _locked_aside(path: Path) -> tuple[Path, int | None]:
-    """A new file beside ``path``, and a descriptor whose lock tells ``sweep`` that it is being written."""
+def _locked_folder(path: Path) -> tuple[Path, int | None]:
+    """A new folder beside ``path``, and a descriptor whose lock tells ``sweep`` that it is in work.
+
+    A folder, since a file is not one file: safetensors writes another and renames it.
+    """
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
-            locked = lock(handle)
-        except BlockingIOError:  # taken for a leftover in the moment before it was locked
-            os.close(handle)
+            held = lock_folder(folder)
+        except OSError:  # taken for a leftover in the moment before it was locked
             continue
-        if not locked:
-            os.close(handle)
-            return Path(name), None
-        if os.fstat(handle).st_nlink:
-            return Path(name), handle
-        os.close(handle)
+        if folder.is_dir():
+            return folder, held
+        if held is not None:
+            os.close(held)
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes were writing with ``replacing`` directly in ``folder``.
 
-    Where files cannot be locked, only what is older than a day: it might be in work.
+    Where there are no locks, only what is older than a day: it might be in work.
     """
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if not _ASIDE.fullmatch(path.name):
+        if not _ASIDE.fullmatch(path.name) or not path.is_dir():
             continue
         with contextlib.suppress(OSError):  # in work, just finished, or not ours to remove
-            handle = os.open(path, os.O_RDWR)
-            try:
-                if lock(handle) or time.time() - path.stat().st_mtime > _OLD_SECONDS:
-                    path.unlink()
-            finally:
-                os.close(handle)
+            held = lock_folder(path)
+            if held is not None or time.time() - path.stat().st_mtime > _OLD_SECONDS:
+                shutil.rmtree(path)
+            if held is not None:
+                os.close(held)
 
 
 def write_text(path: Path, text: str) -> None:

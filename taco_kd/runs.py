@@ -32,9 +32,10 @@ class DataDir:
     """A prepared dataset: square images and COCO files of a train and a val split.
 
     Layout: ``dataset.json`` (the record), ``annotations/{split}.json`` (COCO), ``images/{split}/*.jpg``,
-    ``labels/{split}/*.txt`` and ``data.yaml`` (YOLO), ``duplicates.json``, ``README.md`` (the dataset card),
-    ``examples.jpg`` (the contact sheet), ``duplicates.html`` and ``review/`` (pictures of compared images),
-    ``gates/*.json`` (answers of teacher gates, kept).
+    ``labels/{split}/*.txt`` and ``data.yaml`` (YOLO), ``duplicates.json``, ``hashes.json`` (of all
+    of these files), ``README.md`` (the dataset card), ``examples.jpg`` (the contact sheet),
+    ``duplicates.html`` and ``review/`` (pictures of compared images), ``gates/*.json`` (answers of teacher
+    gates, kept).
     """
 
     path: Path
@@ -65,6 +66,11 @@ class DataDir:
 
     def review_file(self, image_id: int) -> Path:
         return self.path / "review" / f"{image_id:06d}.jpg"
+
+    @property
+    def hashes_file(self) -> Path:
+        """What the content hash is made of, so that a change since is found."""
+        return self.path / "hashes.json"
 
     def annotations_file(self, split: Split) -> Path:
         return self.path / "annotations" / f"{split}.json"

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from typing_extensions import Self
 
+from taco_kd.config.augment import AugmentConfig
 from taco_kd.config.base import Settings
 from taco_kd.config.distill import DistillConfig
 from taco_kd.config.train import TrainConfig
@@ -188,6 +189,7 @@ class Recipe(Settings):
 
 
 __all__ = [
+    "AugmentConfig",
     "DistillConfig",
     "LessonConfig",
     "LoadConfig",

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from taco_kd.config.augment import AugmentConfig
 from taco_kd.config.base import Settings
 
 
@@ -53,6 +54,16 @@ class TrainConfig(Settings):
     """decay of the moving average of weights that is kept as the result; 0 keeps the last weights"""
     horizontal_flip: float = Field(0.5, ge=0, le=1)
     """probability of mirroring an image"""
+    augment: AugmentConfig = AugmentConfig()
+    """what else is done to the images"""
+    sampling: Literal["uniform", "class-balanced"] = "uniform"
+    """class-balanced: images that show a rare class are seen more often, by the repeat factors of LVIS"""
+    balance_below: float | None = Field(None, gt=0, le=1)
+    """class-balanced: classes shown by a smaller share of the images are rare; by default than the median
+    class"""
+    workers: int | None = Field(None, ge=0, le=64)
+    """processes that decode and augment images; by default none where the decoded images fit into memory and
+    are at most mirrored, else one per core but one, up to 8"""
     seed: int = Field(0, ge=0)
     """seed of data order, augmentation and new layers"""
     checkpoint_seconds: float = Field(60.0, gt=0)

@@ -143,6 +143,7 @@ def _write_dataset(
             shutil.copy2(old.duplicates_file, new.duplicates_file)
         record |= {"content_hash": sha256_json(hashes), "settings_hash": "", "fixed_from": old.content_hash}
         write_json(folder / LOG_NAME, {"source": str(old.path), "fixes": log})
+        write_json(new.hashes_file, hashes, indent=None)
         write_json(new.record_file, record)
     return out / LOG_NAME
 

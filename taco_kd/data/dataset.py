@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from taco_kd.data.batch import WHOLE, Batch, mirrored_targets
+from taco_kd.data.sampling import Sampling, epoch_order, repeat_factors
 from taco_kd.errors import DataError
 from taco_kd.runs import DataDir, Split
 from taco_kd.types import Targets
@@ -17,27 +21,23 @@ from taco_kd.types import Targets
 CACHE_BYTES = 2 << 30
 """Decoded images are kept in memory while all of them together stay under this."""
 
+Outline = tuple[np.ndarray, ...]
+"""The polygons of an object, each [K, 2] x, y as fractions of the image; none where it has only a box."""
 
-@dataclass(frozen=True)
-class Batch:
-    """Some images of a dataset.
+
+class UnreadableImageError(DataError):
+    """An image of the dataset that is missing or damaged.
 
     Attributes:
-        images: uint8 [B, 3, S, S] RGB.
-        targets: one per image.
-        positions: [B] places of the images in the dataset.
-        mirrored: [B] whether the image, with its boxes, is mirrored left to right.
+        file: where it should be.
     """
 
-    images: Tensor
-    targets: list[Targets]
-    positions: tuple[int, ...]
-    mirrored: tuple[bool, ...]
+    def __init__(self, message: str, file: str) -> None:
+        super().__init__(message)
+        self.file = file
 
-    def part(self, start: int, stop: int) -> Batch:
-        """The images from ``start`` to before ``stop``."""
-        some = slice(start, stop)
-        return Batch(self.images[some], self.targets[some], self.positions[some], self.mirrored[some])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.file)
 
 
 class DetectionDataset:
@@ -61,8 +61,34 @@ class DetectionDataset:
             if not annotation.get("iscrowd"):
                 by_image[annotation["image_id"]].append(annotation)
         self.targets = [_targets(i, by_image[i["id"]], index) for i in self.images]
-        fits = len(self.images) * 3 * image_size**2 <= CACHE_BYTES
-        self._cache: list[Tensor | None] | None = [None] * len(self.images) if fits else None
+        self.outlines = [_outlines(i, by_image[i["id"]]) for i in self.images]
+        """of each image, the outline of each of its targets"""
+        self._factors: dict[Sampling, np.ndarray] = {}
+        self.keep_in_memory(CACHE_BYTES)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a loading process is sent: without decoded images, and in few arrays, since each tensor would
+        travel in shared memory of its own."""
+        boxes = [t.boxes_cxcywh.numpy() for t in self.targets]
+        classes = [t.class_ids.numpy() for t in self.targets]
+        packed = (np.concatenate(boxes), np.concatenate(classes), [len(c) for c in classes])
+        return {**self.__dict__, "targets": (*packed, [t.image_id for t in self.targets]), "_cache": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        boxes, classes, counts, ids = state["targets"]
+        each = zip(*(torch.split(torch.from_numpy(a), counts) for a in (boxes, classes)), ids, strict=True)
+        self.__dict__.update(state, targets=[Targets(*one) for one in each])
+
+    def keep_in_memory(self, limit_bytes: int) -> None:
+        """Keep decoded images from now on, if all of them together stay under the limit."""
+        self._cache: list[Tensor | None] | None = None
+        if self.decoded_bytes <= limit_bytes:
+            self._cache = [None] * len(self.images)
+
+    @property
+    def decoded_bytes(self) -> int:
+        """What all images take in memory."""
+        return len(self.images) * 3 * self.image_size**2
 
     def __len__(self) -> int:
         return len(self.images)
@@ -72,25 +98,60 @@ class DetectionDataset:
         """How many images one epoch goes through."""
         return len(self)
 
-    def step_positions(self, step: int, *, batch_size: int, seed: int) -> tuple[list[int], tuple[int, int]]:
-        """Positions of a step's images, and the (epoch, place in it) that its augmentation is drawn from."""
+    def step_positions(
+        self, step: int, *, batch_size: int, seed: int, sampling: Sampling | None = None
+    ) -> tuple[list[int], tuple[int, int]]:
+        """Positions of a step's images, and the (epoch, place in it) that its augmentation is drawn from.
+
+        Args:
+            sampling: how often each image is seen; equally often by default.
+        """
         size = min(batch_size, len(self))
         epoch, place = divmod(step, len(self) // size)
-        order = np.random.default_rng([seed, epoch]).permutation(len(self))
+        order = epoch_order(len(self), [seed, epoch], self.factors(sampling))
         return [int(p) for p in order[place * size : (place + 1) * size]], (epoch, place)
 
+    def factors(self, sampling: Sampling | None) -> np.ndarray | None:
+        """How much more often than others each image is to be seen; None where all are alike."""
+        if sampling is None:
+            return None
+        if sampling not in self._factors:
+            shown = [np.unique(t.class_ids.numpy()) for t in self.targets]
+            self._factors[sampling] = repeat_factors(shown, len(self.class_names), sampling.below)
+        return self._factors[sampling]
+
+    def alike(self, position: int) -> range:
+        """Positions of images labelled in the same way: those that the image may be mixed with."""
+        del position
+        return range(len(self))
+
+    @cached_property
+    def outlined(self) -> list[int]:
+        """Positions of images with an object whose outline is known."""
+        return [place for place, outlines in enumerate(self.outlines) if any(outlines)]
+
+    def file(self, position: int) -> str:
+        """Path of the image at that position."""
+        return str(self.data.image_file(self.split, self.images[position]["file_name"]))
+
     def image(self, position: int) -> Tensor:
-        """uint8 [3, S, S] RGB of the image at that position."""
+        """uint8 [3, S, S] RGB of the image at that position.
+
+        Raises:
+            UnreadableImageError: it is missing or damaged.
+        """
         if self._cache is not None and (kept := self._cache[position]) is not None:
             return kept
-        path = self.data.image_file(self.split, self.images[position]["file_name"])
+        path = self.file(position)
         try:
             with Image.open(path) as opened:
                 opened.draft("RGB", (self.image_size, self.image_size))
                 size = (self.image_size, self.image_size)
                 pixels = opened.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be decoded ({error}); run taco-kd prepare again") from None
+        except Exception as error:  # decoders raise nearly anything on damaged files
+            raise UnreadableImageError(
+                f"{path}: cannot be decoded ({_reason(error)}); run taco-kd prepare again", path
+            ) from None
         tensor = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous()
         if self._cache is not None:
             self._cache[position] = tensor
@@ -98,8 +159,16 @@ class DetectionDataset:
 
     def batch(self, positions: list[int]) -> Batch:
         images = torch.stack([self.image(p) for p in positions])
-        targets = [self.targets[p] for p in positions]
-        return Batch(images, targets, tuple(positions), (False,) * len(positions))
+        count = len(positions)
+        return Batch(
+            images,
+            [self.targets[p] for p in positions],
+            positions=tuple(positions),
+            mirrored=(False,) * count,
+            indices=tuple(range(count)),
+            augmented=(False,) * count,
+            windows=(WHOLE,) * count,
+        )
 
     def in_order(self, batch_size: int, positions: Sequence[int] | None = None) -> Iterator[Batch]:
         """Every image once, as stored, or those at ``positions``: for evaluation."""
@@ -122,14 +191,8 @@ def training_batch(
     images, targets = batch.images, list(batch.targets)
     for i in np.flatnonzero(turned):
         images[i] = images[i].flip(-1)
-        targets[i] = _mirrored(targets[i])
-    return Batch(images, targets, batch.positions, tuple(turned.tolist()))
-
-
-def _mirrored(targets: Targets) -> Targets:
-    boxes = targets.boxes_cxcywh.clone()
-    boxes[:, 0] = 1 - boxes[:, 0]
-    return Targets(boxes, targets.class_ids, targets.image_id)
+        targets[i] = mirrored_targets(targets[i])
+    return replace(batch, images=images, targets=targets, mirrored=tuple(turned.tolist()))
 
 
 def _targets(image: dict[str, int], annotations: list[dict[str, object]], index: dict[int, int]) -> Targets:
@@ -142,3 +205,22 @@ def _targets(image: dict[str, int], annotations: list[dict[str, object]], index:
         torch.tensor(classes, dtype=torch.long),
         int(image["id"]),
     )
+
+
+def _outlines(image: dict[str, int], annotations: list[dict[str, Any]]) -> list[Outline]:
+    side = np.array([image["width"], image["height"]])
+    return [
+        tuple(
+            (np.array(polygon, dtype=np.float64).reshape(-1, 2) / side).astype(np.float32)
+            for polygon in annotation.get("segmentation") or ()
+        )
+        if isinstance(annotation.get("segmentation"), list)
+        else ()
+        for annotation in annotations
+    ]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return (str(error) or type(error).__name__).splitlines()[0]

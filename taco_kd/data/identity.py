@@ -59,14 +59,18 @@ def input_hash(raw: RawDataset, image_hashes: Sequence[str]) -> str:
     return sha256_json(described)
 
 
-def content_hash(data: DataDir, parts: Mapping[Split, Sequence[int]], image_hashes: Mapping[int, str]) -> str:
-    """Hash of the annotation files and images of ``data``; ``image_hashes`` are by image id."""
-    return sha256_json(
-        {
-            split: {
-                "annotations": sha256_file(data.annotations_file(split)),
-                "images": {output_name(i): image_hashes[i] for i in parts[split]},
-            }
-            for split in SPLITS
+def contents(
+    data: DataDir, parts: Mapping[Split, Sequence[int]], image_hashes: Mapping[int, str]
+) -> dict[str, object]:
+    """Hashes of the annotation files and images of ``data``, of which ``content_hash`` is the hash.
+
+    Args:
+        image_hashes: by image id.
+    """
+    return {
+        split: {
+            "annotations": sha256_file(data.annotations_file(split)),
+            "images": {output_name(i): image_hashes[i] for i in parts[split]},
         }
-    )
+        for split in SPLITS
+    }

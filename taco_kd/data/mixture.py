@@ -7,13 +7,14 @@ whose losses are of a whole batch, and a step costs what it costs without pseudo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.overlap import ImagePrint, copies, prints_of_split
 from taco_kd.data.part import part_of
+from taco_kd.data.sampling import Sampling, epoch_order
 from taco_kd.errors import DataError, UsageError
 from taco_kd.files import read_json
 from taco_kd.runs import DataDir
@@ -42,39 +43,61 @@ class MixedDataset(DetectionDataset):
         # Ids of the two sets would meet: those of the pseudo-labelled images are made negative.
         others = [Targets(t.boxes_cxcywh, t.class_ids, -1 - t.image_id) for t in pseudo.targets]
         self.targets = [*labelled.targets, *others]
+        self.outlines = [*labelled.outlines, *pseudo.outlines]
         self._parts, self.weight = (labelled, pseudo), weight
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self._parts, self.weight)
+
+    def keep_in_memory(self, limit_bytes: int) -> None:
+        for part in self._parts:
+            part.keep_in_memory(limit_bytes * len(part) // len(self))
 
     @property
     def epoch_images(self) -> int:
         return len(self._parts[0])
 
     def image(self, position: int) -> Tensor:
-        labelled, pseudo = self._parts
-        if position < len(labelled):
-            return labelled.image(position)
-        return pseudo.image(position - len(labelled))
+        part, place = self._place(position)
+        return part.image(place)
 
-    def step_positions(self, step: int, *, batch_size: int, seed: int) -> tuple[list[int], tuple[int, int]]:
+    def file(self, position: int) -> str:
+        part, place = self._place(position)
+        return part.file(place)
+
+    def alike(self, position: int) -> range:
+        border = len(self._parts[0])
+        return range(border) if position < border else range(border, len(self))
+
+    def _place(self, position: int) -> tuple[DetectionDataset, int]:
+        labelled, pseudo = self._parts
+        return (labelled, position) if position < len(labelled) else (pseudo, position - len(labelled))
+
+    def step_positions(
+        self, step: int, *, batch_size: int, seed: int, sampling: Sampling | None = None
+    ) -> tuple[list[int], tuple[int, int]]:
         """Images of a step: ``weight`` of them pseudo-labelled, in the long run exactly.
 
-        Each set is gone through in an order of its own, shuffled anew whenever it has been used up.
+        Each set is gone through in an order of its own, made anew whenever it has been used up.
         """
-        labelled, pseudo = (len(part) for part in self._parts)
+        labelled, pseudo = self._parts
         before, after = (int(n * batch_size * self.weight + 1e-9) for n in (step, step + 1))
         first = step * batch_size - before
-        own = _stream(first, batch_size - (after - before), labelled, [seed])
-        others = _stream(before, after - before, pseudo, [seed, _PSEUDO])
-        return [*own, *(labelled + p for p in others)], (step, 0)
+        own = _stream(first, batch_size - (after - before), labelled, [seed], sampling)
+        others = _stream(before, after - before, pseudo, [seed, _PSEUDO], sampling)
+        return [*own, *(len(labelled) + p for p in others)], (step, 0)
 
 
-def _stream(start: int, count: int, length: int, seed: list[int]) -> list[int]:
-    """Elements ``start`` to ``start + count`` of an endless sequence of shuffled passes over ``length``."""
+def _stream(
+    start: int, count: int, part: DetectionDataset, seed: list[int], sampling: Sampling | None
+) -> list[int]:
+    """Elements ``start`` to ``start + count`` of an endless sequence of shuffled passes over ``part``."""
     orders: dict[int, list[int]] = {}
     found = []
     for place in range(start, start + count):
-        lap, at = divmod(place, length)
+        lap, at = divmod(place, len(part))
         if lap not in orders:
-            orders[lap] = np.random.default_rng([*seed, lap]).permutation(length).tolist()
+            orders[lap] = epoch_order(len(part), [*seed, lap], part.factors(sampling)).tolist()
         found.append(int(orders[lap][at]))
     return found
 

@@ -28,8 +28,13 @@ def worker_count(workers: int, *, jobs: int) -> int:
         return 1
     if workers:
         return min(workers, jobs)
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(usable or 1, jobs)
+    return min(usable_cores(), jobs)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return found or 1
 
 
 def ordered_map(
@@ -61,7 +66,7 @@ def ordered_map(
             collect(function(job))
         return results
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_depend_on_the_parent)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=depend_on_the_parent)
     try:
         for result in pool.map(function, jobs, chunksize=4):
             collect(result)
@@ -72,7 +77,7 @@ def ordered_map(
     return results
 
 
-def _depend_on_the_parent() -> None:
+def depend_on_the_parent() -> None:
     """Leave interrupts to it, and end with it: a killed parent does not close the queue of jobs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -15,7 +15,7 @@ from taco_kd.data.contact_sheet import write_contact_sheet
 from taco_kd.data.dedup import Duplicates, find_duplicates
 from taco_kd.data.groups import time_pairs
 from taco_kd.data.hashes import check_hash
-from taco_kd.data.identity import FORMAT, content_hash, file_hash, input_hash, settings_hash
+from taco_kd.data.identity import FORMAT, contents, file_hash, input_hash, settings_hash
 from taco_kd.data.leakage import leakage
 from taco_kd.data.named_ids import named_ids
 from taco_kd.data.near import Embed
@@ -36,7 +36,7 @@ from taco_kd.data.sources import read_source, resolve
 from taco_kd.data.staging import folder_that_becomes, recover
 from taco_kd.data.yolo_output import write_labels, write_yaml
 from taco_kd.errors import UsageError
-from taco_kd.files import write_json, write_text
+from taco_kd.files import sha256_json, write_json, write_text
 from taco_kd.progress import Tick
 from taco_kd.runs import SPLITS, DataDir, Split, claim
 
@@ -137,6 +137,7 @@ def _build(
         "exif_turned": sum(result.turned for result in results.values()),
         **{split: split_counts(cocos[split]) for split in SPLITS},
     }
+    hashes = contents(data, parts.ids, {i: r.output_sha256 for i, r in results.items()})
     record = {
         "format": FORMAT,
         "class_names": [category.name for category in raw.categories],
@@ -144,7 +145,7 @@ def _build(
         "config": config.model_dump(mode="json"),
         "settings_hash": settings_hash(config),
         "input_hash": input_hash(raw, processed.hashes_of(raw.images)),
-        "content_hash": content_hash(data, parts.ids, {i: r.output_sha256 for i, r in results.items()}),
+        "content_hash": sha256_json(hashes),
         "counts": counts,
         "leakage": leakage(
             parts.ids, prints, scene_of=parts.group_of, shots_in_a_row=time_pairs(shots_of(kept.values()))
@@ -156,6 +157,7 @@ def _build(
     write_yaml(data, [category.name for category in raw.categories])
     write_contact_sheet(data, cocos, seed=config.seed)
     write_text(data.card_file, dataset_card(record, cocos))
+    write_json(data.hashes_file, hashes, indent=None)
     write_json(data.record_file, record)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from taco_kd.config import LessonConfig
-from taco_kd.data.dataset import Batch
+from taco_kd.data.batch import Batch
 from taco_kd.distill.lesson import Lesson, Taught
 from taco_kd.distill.teacher_cache import TeacherCache
 from taco_kd.distill.weighting import DETECTION, Weighting, gradient_norms

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from taco_kd.data.batch import Window
 from taco_kd.distill.shards import Entry
 from taco_kd.models.nms import NOTHING
 from taco_kd.types import AttentionMap, DetectorOutput, FeatureMap
@@ -51,6 +53,32 @@ def join(entries: Sequence[Entry], *, device: torch.device | str) -> DetectorOut
         else:
             output.attention = AttentionMap(column, int(words[0]), int(words[1]))
     return output
+
+
+def windowed(entry: Entry, window: Window) -> dict[str, Tensor]:
+    """The entry of an image, moved with the image when only a part of it, or more than all of it, is shown.
+
+    Boxes are clipped to what is shown; queries whose centre is not become queries that see nothing, as the
+    objects go whose centre is cut off. Maps are sampled anew, bilinearly, and zero beyond the image. Not for
+    attention, of which no part stands by itself.
+    """
+    x0, y0, x1, y1 = window
+    scale = torch.tensor([x1 - x0, y1 - y0])
+    boxes = entry["boxes"]
+    centre, half = (boxes[:, :2] - torch.tensor([x0, y0])) / scale, boxes[:, 2:] / scale / 2
+    low, high = (centre - half).clamp(0, 1), (centre + half).clamp(0, 1)
+    shown = ((centre > 0) & (centre < 1) & (high > low)).all(dim=1, keepdim=True)
+    moved = dict(entry)
+    moved["boxes"] = torch.where(shown, torch.cat([(low + high) / 2, high - low], dim=1), 0.5)
+    moved["logits"] = torch.where(shown, entry["logits"], NOTHING)
+    theta = torch.tensor([[[x1 - x0, 0, x0 + x1 - 1], [0, y1 - y0, y0 + y1 - 1]]])
+    for part, tensor in entry.items():
+        if part.startswith(_FEATURE):
+            grid = F.affine_grid(theta, [1, *tensor.shape], align_corners=False)
+            moved[part] = F.grid_sample(tensor[None].float(), grid, align_corners=False)[0]
+        elif part.startswith(_ATTENTION):
+            raise ValueError("attention is not moved with a part of an image")
+    return moved
 
 
 def mirrored(entry: Entry) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 from taco_kd.errors import UsageError
 from taco_kd.runs import RunDir
 
-HARMLESS = ("seed", "device", "checkpoint_seconds")
+HARMLESS = ("seed", "device", "checkpoint_seconds", "workers")
 """Settings of ``train`` that may differ between the seeds of an arm; steps and epochs are in the record."""
 
 HARMLESS_LESSON = ("gate", "cache")

@@ -125,6 +125,7 @@ def _write(
         "fold": dict(origin),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    write_json(fold.hashes_file, content, indent=None)
     write_json(fold.record_file, record)
 
 

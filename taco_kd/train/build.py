@@ -6,8 +6,10 @@ import torch
 
 from taco_kd.config import Recipe, TrainConfig
 from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.loading_process import warm_up
 from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.data.part import put_aside
+from taco_kd.data.unchanged import check_unchanged
 from taco_kd.distill.distiller import Distiller
 from taco_kd.errors import DataError
 from taco_kd.models.detector import Detector
@@ -17,6 +19,7 @@ from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.progress import notice
 from taco_kd.runs import DataDir
 from taco_kd.train.choosing import trained_on
+from taco_kd.train.image_checks import check_images
 from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
 from taco_kd.train.state import TrainState, make_ema
@@ -29,10 +32,15 @@ def build(
 
     Raises:
         UsageError: the recipe cannot be built.
-        DataError: the train split is empty or cannot be read.
+        DataError: the train split is empty or cannot be read, or the data changed since it was prepared.
         MissingResourceError: weights are not on this machine, or less than 90 % of them arrived.
     """
     config = recipe.train
+    check_unchanged(data)
+    if recipe.pseudo is not None:
+        check_unchanged(DataDir.open(recipe.pseudo.data))
+    if config.workers or config.augment.on:
+        warm_up()  # while the models are built
     student, reports = initial_student(recipe.student, data.class_names, seed=config.seed)
     distiller = None
     if recipe.teacher is not None and recipe.pretrain is None:
@@ -50,6 +58,7 @@ def build(
         raise DataError(f"{data.path}: the train split holds no image")
     if recipe.pseudo is not None:
         dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight, aside)
+    check_images(config, dataset, student, steps_of(config, dataset.epoch_images))
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
     )

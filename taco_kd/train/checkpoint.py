@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from taco_kd.errors import DataError
+from taco_kd.errors import DataError, DiskFullError
 from taco_kd.files import replacing, sha256_file, sweep
 from taco_kd.progress import warn
 from taco_kd.train.packing import Packer, unpack
@@ -30,26 +30,36 @@ _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
 def save(folder: Path, state: TrainState, beside: Mapping[str, object] | None = None) -> None:
     """Write all that ``state`` holds and, with it, ``beside``: numbers, strings and containers of them.
 
-    Of the checkpoints that were there, the newest of an earlier step stays.
+    Of the checkpoints that were there, the newest of an earlier step stays. Where there is no room for three
+    at a time, the older of two goes first.
 
     Raises:
-        DiskFullError: there is no room; the checkpoints that were there still are.
+        DiskFullError: there is no room; the last checkpoint is still there.
     """
     packer = Packer()
     packed = json.dumps(packer.pack({"state": _values(state), "beside": dict(beside or {})}))
+    try:
+        _write(folder, state.step, packer, packed)
+    except DiskFullError:
+        if not (older := _found(folder)[1:]):
+            raise
+        for path in older:
+            path.unlink()
+        _write(folder, state.step, packer, packed)
+    newest, *others = _found(folder)
+    kept = next((path for path in others if path.name[:9] < newest.name[:9]), None)
+    for path in others:
+        if path != kept:
+            path.unlink(missing_ok=True)
+
+
+def _write(folder: Path, step: int, packer: Packer, packed: str) -> None:
     needs = sum(t.numel() * t.element_size() for t in packer.tensors.values()) + len(packed)
-    step = f"{state.step:09d}"
+    place = folder / f"{step:09d}"
     with replacing(
-        folder / step,
-        needs_bytes=needs,
-        named=lambda aside: f"{step}-{sha256_file(aside)}.safetensors",
+        place, needs_bytes=needs, named=lambda aside: f"{place.name}-{sha256_file(aside)}.safetensors"
     ) as aside:
         save_file(packer.tensors, str(aside), metadata={"format": FORMAT, "packed": packed})
-    newest, *others = _found(folder)
-    kept = next((path for path in others if path.name[:9] < step), None)
-    for path in others:
-        if path not in (kept, newest):
-            path.unlink(missing_ok=True)
 
 
 def exists(folder: Path) -> bool:
@@ -101,7 +111,8 @@ def _found(folder: Path) -> list[Path]:
     """The checkpoints, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+    found = (path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_file())
+    return sorted(found, reverse=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

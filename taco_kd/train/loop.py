@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from pathlib import Path
 import torch
 
 from taco_kd.config import TrainConfig
-from taco_kd.data.dataset import Batch, DetectionDataset, training_batch
+from taco_kd.data.batch import Batch
+from taco_kd.data.dataset import DetectionDataset
+from taco_kd.data.loading import training_batches
 from taco_kd.errors import TacoKDError
 from taco_kd.train.memory import peak_mb
 from taco_kd.train.optim import lr_at, set_lr
@@ -36,6 +39,7 @@ class StepRecord:
         memory_mb: of the first process: peak of the GPU, or what the process holds.
         skipped: whether nothing was updated, because loss or gradient was not finite.
         micro_batch: images that a process handled at a time.
+        quarantined: files that could not be read, in whose place other images were taken.
     """
 
     step: int
@@ -53,6 +57,7 @@ class StepRecord:
     memory_mb: float
     skipped: bool
     micro_batch: int
+    quarantined: tuple[str, ...]
 
 
 def steps(
@@ -89,51 +94,46 @@ def steps(
         state, config, processes, steps_total=steps_total, labels=labels, check=check, stopping=stopping
     )
     size = min(config.batch_size, len(dataset))
-    batches = _batches(dataset, config, state.step, steps_total, processes)
-    while state.step < steps_total:
-        started = time.perf_counter()
-        batch = next(batches)
-        waited = time.perf_counter() - started
-        lr = lr_at(state.step, steps_total, config)
-        set_lr(state.optimizer, lr)
-        done = work(batch)
-        state.step += 1
-        _count(state, done, batch, config, trouble if processes.first else None)
-        seconds = time.perf_counter() - started
-        yield StepRecord(
-            step=state.step,
-            loss=_finite(done.loss),
-            lr=lr,
-            grad_norm=done.grad_norm,
-            images_per_s=size / seconds,
-            terms={name: _finite(value) for name, value in done.terms.items()},
-            raw={name: _finite(value) for name, value in done.raw.items()},
-            weights=done.weights,
-            pairs=done.pairs,
-            gradient_shares=done.gradient_shares,
-            data_wait_s=waited,
-            step_s=seconds,
-            memory_mb=peak_mb(device),
-            skipped=not done.finite or done.overflow,
-            micro_batch=min(state.micro_batch or len(batch.images), len(batch.images)),
-        )
-        if done.stop:
-            return
-
-
-def _batches(
-    dataset: DetectionDataset, config: TrainConfig, first_step: int, steps_total: int, processes: Processes
-) -> Iterator[Batch]:
-    for step in range(first_step, steps_total):
-        batch = training_batch(
-            dataset,
-            step,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            horizontal_flip=config.horizontal_flip,
-        )
-        count, rank, world = len(batch.images), processes.rank, processes.world
-        yield batch if world == 1 else batch.part(count * rank // world, count * (rank + 1) // world)
+    batches = training_batches(
+        dataset,
+        config,
+        first_step=state.step,
+        steps_total=steps_total,
+        rank=processes.rank,
+        world=processes.world,
+        pin_memory=processes.device.type == "cuda",
+    )
+    with contextlib.closing(batches):
+        while state.step < steps_total:
+            started = time.perf_counter()
+            batch = next(batches)
+            waited = time.perf_counter() - started
+            lr = lr_at(state.step, steps_total, config)
+            set_lr(state.optimizer, lr)
+            done = work(batch)
+            state.step += 1
+            _count(state, done, batch, config, trouble if processes.first else None)
+            seconds = time.perf_counter() - started
+            yield StepRecord(
+                step=state.step,
+                loss=_finite(done.loss),
+                lr=lr,
+                grad_norm=done.grad_norm,
+                images_per_s=size / seconds,
+                terms={name: _finite(value) for name, value in done.terms.items()},
+                raw={name: _finite(value) for name, value in done.raw.items()},
+                weights=done.weights,
+                pairs=done.pairs,
+                gradient_shares=done.gradient_shares,
+                data_wait_s=waited,
+                step_s=seconds,
+                memory_mb=peak_mb(device),
+                skipped=not done.finite or done.overflow,
+                micro_batch=min(state.micro_batch or len(batch.images), len(batch.images)),
+                quarantined=done.quarantined,
+            )
+            if done.stop:
+                return
 
 
 def _count(state: TrainState, done: Done, batch: Batch, config: TrainConfig, folder: Path | None) -> None:

@@ -73,6 +73,14 @@ class Processes:
         self._guarded(dist.broadcast_object_list, box, src=0, device=self.device)
         return box[0]
 
+    def collect(self, value: Any) -> list[Any]:
+        """What each process holds, by rank."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        self._guarded(dist.all_gather_object, found, value)
+        return found
+
     def wait(self) -> None:
         """Until every process is here."""
         self.sums([0.0])

@@ -240,6 +240,7 @@ def _record(
         "steps_total": steps_total,
         "steps": 0,
         "seconds": 0.0,
+        "quarantined": [],
         "environment": describe(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

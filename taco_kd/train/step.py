@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from taco_kd.config import TrainConfig
-from taco_kd.data.dataset import Batch
+from taco_kd.data.batch import Batch
 from taco_kd.distill.distiller import Compared, DistillTerms
 from taco_kd.distill.lesson import Taught
 from taco_kd.errors import TacoKDError
@@ -53,6 +53,7 @@ class Done:
         overflow: whether the gradient was too large for fp16, so that the loss is scaled less from now on.
         grad_norm: before clipping; 0 where nothing was updated.
         stop: whether a process was asked to stop.
+        quarantined: files that could not be read, in whose place other images were taken.
     """
 
     terms: dict[str, float]
@@ -64,6 +65,7 @@ class Done:
     overflow: bool = False
     grad_norm: float = 0.0
     stop: bool = False
+    quarantined: tuple[str, ...] = ()
 
     @property
     def loss(self) -> float:
@@ -166,13 +168,17 @@ class Stepper:
                 short = True
                 break
             numbers.append(values)
-        short_anywhere, stop = self.processes.sums([float(short), float(self._stopping())])
+        asked = [float(short), float(self._stopping()), float(len(batch.quarantined))]
+        short_anywhere, stop, unreadable = self.processes.sums(asked)
         if short_anywhere:
             return None
         done = self._numbers(numbers)
         if said is not None:
             done.weights, done.gradient_shares = said.weights, said.gradient_shares
         done.stop = bool(stop)
+        if unreadable:
+            everyone = self.processes.collect(batch.quarantined)
+            done.quarantined = tuple(dict.fromkeys(file for files in everyone for file in files))
         if done.finite:
             self.processes.sum_gradients(self._trained)
         return done

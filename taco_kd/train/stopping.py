@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from taco_kd.errors import InterruptedRunError
+from taco_kd.launch import launched
 from taco_kd.progress import notice
+
+TOGETHER_S, TOGETHER_LAUNCHED_S = 0.5, 5.0
+"""A signal that follows another so soon is the same request: sent to this process and to its group by timeout
+or a cluster, or handed on by torchrun besides."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -31,6 +38,7 @@ class StopRequests:
         """whether to stop after the step; looked at inside ``after_the_step``"""
         self.how_to_go_on = how_to_go_on
         self._patient = False
+        self._since = -math.inf
         self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -57,8 +65,12 @@ class StopRequests:
     def _handle(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:  # a worker that was forked off: the run ends it when it ends
             return
-        again, self.requested = self.requested, True
-        if self._patient and not again:
+        first, self.requested = not self.requested, True
+        if self._patient and first:
+            self._since = time.monotonic()
             notice("Stopping: finishing the step and saving it; once more to stop at once.")
+            return
+        soon = TOGETHER_LAUNCHED_S if launched() else TOGETHER_S
+        if self._patient and time.monotonic() - self._since < soon:
             return
         raise InterruptedRunError("; ".join(filter(None, ("stopped at once", self.how_to_go_on))))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from taco_kd.data.dataset import Batch
+from taco_kd.data.batch import Batch
 from taco_kd.files import replacing, write_json
 
 

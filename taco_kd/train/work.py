@@ -15,7 +15,7 @@ from taco_kd.data.dataset import DetectionDataset
 from taco_kd.disk import lock_folder
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.models.weights import weights_hash
-from taco_kd.progress import notice
+from taco_kd.progress import notice, warn
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
 from taco_kd.train.choosing import Chooser, chooser_of, evaluate_if_due
@@ -126,7 +126,7 @@ def _restore(
 ) -> None:
     if checkpoint.exists(run.checkpoint_dir):
         beside = checkpoint.restore(run.checkpoint_dir, state)
-        record["seconds"] = beside["seconds"]
+        record["seconds"], record["quarantined"] = beside["seconds"], beside["quarantined"]
         check.load_state_dict(beside["check"])
         notice(f"{run.path}: going on after step {state.step} of {steps_total}.")
     elif any(True for _ in run.log()):
@@ -155,12 +155,16 @@ def _run_steps(
     stop = session.stop
 
     def save() -> None:
+        _keep_answers(state)  # first: answers that are lost are computed again, in batches of other images
         if log is not None:
             log.sync()
-            beside = {"seconds": record["seconds"], "check": check.state_dict()}
+            beside = {
+                "seconds": record["seconds"],
+                "quarantined": record["quarantined"],
+                "check": check.state_dict(),
+            }
             checkpoint.save(run.checkpoint_dir, state, beside)
         chooser.saved(state.step)
-        _keep_answers(state)
 
     with _log(run, session) as log, stop.after_the_step():
         if state.step == 0:
@@ -183,6 +187,7 @@ def _run_steps(
             for done in () if stopped or chooser.ends() else work:
                 if not done.skipped:
                     check.step(done.step, done.raw, done.pairs)
+                _tell_quarantined(record, done)
                 if log is not None:
                     log.write(asdict(done))
                 record["seconds"] = before + time.monotonic() - began
@@ -213,6 +218,14 @@ def _run_steps(
 
 def _log(run: RunDir, session: Session) -> AbstractContextManager[LogFile | None]:
     return LogFile(run.log_file) if session.first else nullcontext()
+
+
+def _tell_quarantined(record: dict[str, Any], done: StepRecord) -> None:
+    """Note the images that could not be read, and say so once of each."""
+    for file in done.quarantined:
+        if file not in record["quarantined"]:
+            record["quarantined"].append(file)
+            warn(f"{file}: missing or damaged since the dataset was prepared; another image takes its place")
 
 
 def _keep_answers(state: TrainState) -> None:

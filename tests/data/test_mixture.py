@@ -27,6 +27,10 @@ class Part:
     def __init__(self, count):
         self.images = [{"id": i} for i in range(count)]
         self.targets = [Targets(torch.zeros(0, 4), torch.zeros(0), i) for i in range(count)]
+        self.outlines = [[] for _ in range(count)]
+
+    def factors(self, sampling):
+        return None
 
     def __len__(self):
         return len(self.images)

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taco_kd.data.dataset import DetectionDataset, training_batch
-from taco_kd.distill import shards, teacher_cache
+from taco_kd.distill import cache_estimate, shards
+from taco_kd.distill.cache_estimate import Estimate
 from taco_kd.distill.output_entries import join, mirrored, split
 from taco_kd.distill.shards import ShardStore
-from taco_kd.distill.teacher_cache import Estimate, Space, TeacherCache
+from taco_kd.distill.teacher_cache import Space, TeacherCache
 from taco_kd.errors import MissingResourceError, UsageError
 from taco_kd.models.weights import weights_hash
 from taco_kd.types import AttentionMap, DetectorOutput, FeatureMap
@@ -283,15 +284,15 @@ def test_the_estimate_is_what_the_disk_then_holds(teacher, dataset, tmp_path):
     cache.flush()
     held = sum(f.stat().st_size for f in cache.folder.glob("*.safetensors"))
     assert held == pytest.approx(estimate.needed_bytes, rel=0.01)
-    assert f"{len(dataset)} answers of" in estimate.line(cache)
+    assert f"{len(dataset)} answers of" in estimate.line(cache.folder)
     assert cache.estimate(batch, images, views=len(dataset)).needed_bytes == 0
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(teacher, tmp_path):
     cache = TeacherCache(tmp_path / "c", teacher.space(), teacher)
     with pytest.raises(MissingResourceError, match=r"needs 2\.0 MB and the disk has 1\.0 MB free"):
-        Estimate(views=2000, there=0, bytes_each=1000, free_bytes=1_000_000).require_room(cache)
-    Estimate(views=2000, there=1900, bytes_each=1000, free_bytes=1_000_000).require_room(cache)
+        Estimate(views=2000, there=0, bytes_each=1000, free_bytes=1_000_000).require_room(cache.folder)
+    Estimate(views=2000, there=1900, bytes_each=1000, free_bytes=1_000_000).require_room(cache.folder)
     assert not (tmp_path / "c").exists()
 
 
@@ -305,7 +306,7 @@ def test_a_file_is_no_cache(teacher, tmp_path):
     ("count", "words"), [(999, "999 B"), (1500, "2 kB"), (2.5e9, "2.5 GB"), (3e12, "3.0 TB")]
 )
 def test_sizes_for_people(count, words):
-    assert teacher_cache.size(count) == words
+    assert cache_estimate.size(count) == words
 
 
 @given(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from taco_kd.config import load_recipe
+from taco_kd.data.batches import Batches
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.data.part import part_of, put_aside
@@ -99,7 +100,7 @@ def test_a_share_that_is_no_image_is_refused(small_data):
 def test_images_put_aside_are_never_trained_on(recipe_of, small_data, tmp_path, monkeypatch):
     recipe = recipe_of(*ASIDE, "train.steps=12", "train.evaluate_every=6")
     _, aside = put_aside(small_data, 0.25, 0)
-    seen, decoded, inside = set(), DetectionDataset.batch, []
+    seen, decoded, inside = set(), Batches.batch, []
     import taco_kd.train.choosing as choosing
 
     def batch(self, *args, **kwargs):
@@ -114,7 +115,7 @@ def test_images_put_aside_are_never_trained_on(recipe_of, small_data, tmp_path, 
         inside.pop()
         return rows
 
-    monkeypatch.setattr(DetectionDataset, "batch", batch)
+    monkeypatch.setattr(Batches, "batch", batch)
     monkeypatch.setattr(choosing, "predict", looked)
     run = train(recipe, small_data, tmp_path / "run")
     assert seen == ids(small_data) - ids(aside)

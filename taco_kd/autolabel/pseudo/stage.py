@@ -266,6 +266,7 @@ def _write(
     files = {
         image["file_name"]: sha256_file(data.image_file("train", image["file_name"])) for image in images
     }
+    hashes = {"annotations": sha256_file(data.annotations_file("train")), "images": files}
     record = {
         "format": 1,
         "kind": KIND,
@@ -274,9 +275,7 @@ def _write(
         "config": asdict(options),
         "detector": {"name": detector.name, **(origin or {})},
         "validation": {"path": str(validation.path.resolve()), "content_hash": validation.content_hash},
-        "content_hash": sha256_json(
-            {"annotations": sha256_file(data.annotations_file("train")), "images": files}
-        ),
+        "content_hash": sha256_json(hashes),
         "counts": {
             "train": {
                 "images": len(images),
@@ -292,4 +291,5 @@ def _write(
         "environment": describe(),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    write_json(data.hashes_file, hashes, indent=None)
     write_json(data.record_file, record)

@@ -101,6 +101,7 @@ def _step(told: dict[str, Any], batch: int) -> StepRecord:
         memory_mb=told["memory_mb"],
         skipped=not finite,
         micro_batch=batch,
+        quarantined=(),
     )
 
 
