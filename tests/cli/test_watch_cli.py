@@ -24,7 +24,7 @@ def trained(run, small_data, tmp_path):
 def test_a_training_is_followed_and_watched(run, trained, tmp_path):
     pytest.importorskip("tensorboard")
     assert "Put aside: 3 of 17 training images" in trained.err
-    assert "nano-baseline: step 1: AP" in trained.err
+    assert "nano-baseline: step 2: AP" in trained.err
     assert "nano-baseline: 2/2" in trained.err
     assert len(list((tmp_path / "runs/mine/tracking/mine").glob("events.out.*"))) == 1
     once = run("watch", "runs/mine", "--once")
