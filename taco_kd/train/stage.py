@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from taco_kd.config import Recipe, validate
+from taco_kd.data.batches import check_stop
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, UsageError
@@ -35,7 +36,7 @@ from taco_kd.train.work import go_on, held
 PRETRAIN = "pretrain"
 """Folder of the first stage within a run of two."""
 
-COMMON = ("seed", "device", "checkpoint_seconds", "deterministic", "hold_out")
+COMMON = ("seed", "device", "checkpoint_seconds", "deterministic", "hold_out", "workers")
 """Settings that the first stage takes from the second: one run has one seed, and what is put aside is put
 aside from both stages."""
 
@@ -156,6 +157,8 @@ def _two_stages(
     first_recipe = recipe.model_copy(update=alone)
     images = images_of(recipe.train, data)
     before, after = (steps_of(each, images) for each in (config, recipe.train))
+    for each, count in ((config, before), (recipe.train, after)):
+        check_stop(each, images, count)  # of the second stage too, before the first
     first, alone_session = RunDir(run.path / PRETRAIN), session.part(0, before + after)
     begun = None if resume else _begin(first_recipe, first_recipe, data, alone_session)
     with held(run.path, session.processes):
