@@ -202,6 +202,12 @@ def _begin(
     device = session.processes.device
     torch.manual_seed(recipe.train.seed)
     dataset, state, reports = build(recipe, data, device)
+    images = min(recipe.train.batch_size, len(dataset))
+    if images < session.processes.world:
+        raise UsageError(
+            f"a batch of {images} images (train.batch_size) is too small for {session.processes.world} "
+            "processes: each needs one"
+        )
     steps_total = steps_of(recipe.train, dataset.epoch_images)
     record = _record(asked, data, state, reports, steps_total)
     _require_same_start(record, session.processes)

@@ -35,8 +35,8 @@ def test_the_step_is_finished_and_saved(server, tiny_data, undisturbed, tmp_path
     out = tmp_path / "run"
     done = server.run(command(tiny_data, out), out, signals={"before backward": number})
     assert done["code"] == 75, done["said"]
-    notice, last = done["said"].splitlines()[-2:]
-    assert notice == "Stopping: finishing the step and saving it; once more to stop at once."
+    assert "Stopping: finishing the step and saving it; once more to stop at once." in done["said"]
+    last = done["said"].splitlines()[-1]
     hint = f"the same command goes on, or taco-kd train --resume {out}"
     assert last == f"taco-kd: {out}: stopped at step 1 of 3; {hint}"
     record = json.loads((out / "run.json").read_text())
