@@ -27,6 +27,7 @@ QUICK = [
 ROUNDED = {
     "rtdetr-nano, synchronised, bf16": "half precision",
     "rtdetr-nano, frozen, bf16": "half precision",
+    "rtdetr-nano, bf16 against float32, alone": "half precision",
     "nano-matched, calibrated": "means over the pairs of each process",
     "nano-matched, calibrated, float64": "means over the pairs of each process",
 }
