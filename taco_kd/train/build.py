@@ -23,6 +23,7 @@ from taco_kd.train.image_checks import check_images
 from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
 from taco_kd.train.state import TrainState, make_ema
+from taco_kd.train.sync_batch_norm import synchronise
 
 
 def build(
@@ -61,6 +62,8 @@ def build(
         state.scaler = torch.amp.GradScaler(device.type)
     state.micro_batch = config.micro_batch
     shape_for_speed(student, config)
+    if config.sync_batch_norm:
+        synchronise(student, by_torch=device.type == "cuda" and distiller is None)
     return dataset, state, reports
 
 

@@ -16,19 +16,17 @@ from taco_kd.config import TrainConfig
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.part import put_aside
 from taco_kd.errors import DataError
-from taco_kd.evaluate.coco_metrics import evaluate_coco
-from taco_kd.evaluate.predict import predict
 from taco_kd.files import replacing
 from taco_kd.models import zoo
 from taco_kd.models.detector import Detector
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.progress import Tick, notice, warn
-from taco_kd.runs import DataDir, RunDir, Split
+from taco_kd.runs import DataDir, RunDir
 from taco_kd.train import evaluations
 from taco_kd.train.evaluations import Evaluated, best_of, since_best
+from taco_kd.train.look import Look
 from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
-from taco_kd.train.undisturbed import undisturbed
 
 T = TypeVar("T")
 
@@ -51,8 +49,7 @@ class Chooser:
 
     Args:
         run: where evaluations and the best weights are written.
-        images: what is evaluated on; None evaluates nothing.
-        split: of ``images``.
+        look: evaluates; None where nothing is evaluated.
         interval: steps between two evaluations; the last step is always one.
         decide: see ``Decide``; in a run of several processes each of them calls the same methods, and one
             evaluates and writes.
@@ -62,25 +59,16 @@ class Chooser:
         self,
         run: RunDir,
         config: TrainConfig,
-        images: DataDir | None,
-        split: Split,
+        look: Look | None,
         interval: int | None,
         *,
         decide: Decide[Any] = alone,
     ) -> None:
-        self._run, self._config, self._images, self._split = run, config, images, split
-        self._interval = interval if images is not None else None
-        self._decide = decide
-        self._truth = images.coco(split) if images is not None and interval is not None else None
-        self._dataset: DetectionDataset | None = None
+        self._run, self._config, self._look, self._decide = run, config, look, decide
+        self._interval = interval if look is not None else None
         self._saved: int | None = None
         self._kept_at_save: Evaluated | None = None
         self.evaluations: list[Evaluated] = []
-        if self._truth is not None and not self._truth["annotations"]:
-            raise DataError(
-                f"{images and images.path}: no box lies in the {len(self._truth['images'])} images to choose "
-                "on: put more aside with train.hold_out"
-            )
         if self.chooses and config.choose_on == "val":
             warn(
                 "the weights are chosen on val, the images that results are reported on, so that AP there "
@@ -184,8 +172,8 @@ class Chooser:
             "chosen_on": self._config.choose_on if self.chooses else None,
             "stopped_early": self.ends(),
             "evaluations": {
-                "on": None if self._truth is None else self._config.choose_on,
-                "images": 0 if self._truth is None else len(self._truth["images"]),
+                "on": None if self._look is None else self._config.choose_on,
+                "images": 0 if self._look is None else self._look.images,
                 "every_steps": self._interval,
                 "count": len(self.evaluations),
                 "best_step": best and best.step,
@@ -193,27 +181,10 @@ class Chooser:
             },
         }
 
-    def _evaluate(self, model: Detector, step: int, on_progress: Tick | None) -> Evaluated:
-        assert self._images is not None
-        assert self._truth is not None
+    def _evaluate(self, model: Detector, step: int, on_progress: Tick) -> Evaluated:
+        assert self._look is not None
         began = time.monotonic()
-        if self._dataset is None:  # kept, and with it the decoded images
-            self._dataset = DetectionDataset(self._images, self._split, model.image_size)
-        device = next(model.parameters()).device
-        with undisturbed(model):
-            try:
-                rows = predict(
-                    model,
-                    self._images,
-                    self._split,
-                    device=device,
-                    on_progress=on_progress,
-                    dataset=self._dataset,
-                )
-            except ValueError as error:  # what a detection may not hold, such as scores that are not finite
-                warn(f"step {step}: the model gives no usable boxes ({error}); counted as AP 0")
-                rows = []
-        metrics = evaluate_coco(self._truth, rows)
+        metrics = self._look(model, step, on_progress)
         before = best_of(self.evaluations)
         ap = metrics.ap or 0.0
         found = Evaluated(
@@ -245,12 +216,12 @@ def chooser_of(
     """
     data = DataDir(dataset.data.path)  # the whole of which the run may be trained on a part
     interval = config.evaluation_interval(max(1, dataset.epoch_images // config.batch_size))
-    if config.choose_on == "val":
-        return Chooser(run, config, data if interval else None, "val", interval, decide=decide)
-    if config.hold_out == 0:
-        return Chooser(run, config, None, "train", None, decide=decide)
-    _, aside = put_aside(data, config.hold_out, config.seed)
-    return Chooser(run, config, aside, "train", interval, decide=decide)
+    look = None
+    if interval is not None and config.choose_on == "val":
+        look = Look(data, "val")
+    elif interval is not None:
+        look = Look(put_aside(data, config.hold_out, config.seed)[1], "train")
+    return Chooser(run, config, look, interval, decide=decide)
 
 
 def trained_on(data: DataDir, config: TrainConfig) -> tuple[DataDir, DataDir | None]:

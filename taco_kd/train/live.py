@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 FIRST_LINE_S, LONGEST_GAP_S = 30.0, 600.0
 """In a file: seconds to the first line, and between two at most; in between, a tenth of the time so far."""
 
+BETWEEN_EVALUATIONS_S = 10.0
+"""In a file: evaluations that follow each other faster are not all told; the log has them."""
+
 
 class LiveView:
     """Shows a run; an observer, and the tick of what has no steps (the teacher gate, an evaluation).
@@ -39,6 +43,7 @@ class LiveView:
         self._pace = Pace()
         self._note = ""
         self._began = self._told = time.monotonic()
+        self._told_ap = -math.inf
         self._steps = 0  # done by this process
         self._step_s: float | None = None  # with everything between two steps: evaluations, checkpoints
         self._last: float | None = None
@@ -81,7 +86,10 @@ class LiveView:
     def on_evaluated(self, found: Evaluated) -> None:
         self._pace.evaluated(found.step, found.ap)
         self._note = ""
-        if not console.is_terminal:
+        now = time.monotonic()
+        due = now - self._told_ap >= BETWEEN_EVALUATIONS_S or self._done >= self._total
+        if not console.is_terminal and due:
+            self._told_ap = now
             best = ", the best so far" if found.best else ""
             notice(
                 f"{self.label}: step {self._pace.step:,}: AP {100 * found.ap:.1f} on {found.images:,} "

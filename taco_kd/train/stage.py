@@ -26,7 +26,7 @@ from taco_kd.train.caching import open_caches
 from taco_kd.train.determinism import deterministic
 from taco_kd.train.gate import pass_gate
 from taco_kd.train.observers import Observer, Observers
-from taco_kd.train.processes import Processes, open_processes
+from taco_kd.train.processes import LostProcessError, Processes, open_processes
 from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
 from taco_kd.train.stopping import StopRequests
@@ -72,10 +72,15 @@ def train(
         StopRequests(f"the same command goes on, or taco-kd {command} --resume {out}") as stop,
         deterministic(recipe.train.deterministic),
     ):
-        session = Session(
-            open_processes(pick_device(recipe.train.device)), stop, on_progress, Observers(observers)
-        )
-        return _train(recipe, data, out, overwrite, resume, session)
+        processes = open_processes(pick_device(recipe.train.device))
+        session = Session(processes, stop, on_progress, Observers(observers))
+        try:
+            return _train(recipe, data, out, overwrite, resume, session)
+        except LostProcessError:
+            raise
+        except Exception:
+            processes.failed()
+            raise
 
 
 def _train(

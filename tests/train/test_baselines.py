@@ -1,4 +1,4 @@
-"""The baselines are trained by one loop on one configuration: only the model differs, and what is named here."""
+"""The baselines are trained by one loop on one configuration; only the model differs, and what is named."""
 
 import pytest
 

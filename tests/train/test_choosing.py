@@ -1,12 +1,13 @@
 """Choices on images put aside: nothing leaks, nothing is disturbed, nothing is lost by a kill."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from taco_kd.config import load_recipe
-from taco_kd.data.batches import Batches
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.data.part import part_of, put_aside
@@ -19,7 +20,7 @@ from taco_kd.models import rtdetr, zoo
 from taco_kd.models.weight_files import read_safetensors
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.runs import DataDir, RunDir
-from taco_kd.train import evaluations
+from taco_kd.train import evaluations, look
 from taco_kd.train.choosing import Chooser
 from taco_kd.train.stage import train
 from taco_kd.train.undisturbed import undisturbed
@@ -72,8 +73,6 @@ def test_the_parts_are_a_partition_and_the_same_each_time(small_data):
 
 
 def test_images_that_belong_together_stay_together(small_data, tmp_path):
-    import shutil
-
     folder = tmp_path / "grouped"
     shutil.copytree(small_data.path, folder)
     data = DataDir(folder)
@@ -97,17 +96,26 @@ def test_a_share_that_is_no_image_is_refused(small_data):
         put_aside(small_data, 0.001, 0)
 
 
-def test_images_put_aside_are_never_trained_on(recipe_of, small_data, tmp_path, monkeypatch):
-    recipe = recipe_of(*ASIDE, "train.steps=12", "train.evaluate_every=6")
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        [
+            *("train.augment.mosaic=1.0", "train.augment.copy_paste=1.0", "train.sampling=class-balanced"),
+            "train.augment.multi_scale=[64, 96]",
+        ],
+    ],
+)
+def test_images_put_aside_are_never_trained_on(more, recipe_of, small_data, tmp_path, monkeypatch):
+    recipe = recipe_of(*ASIDE, "train.steps=16", "train.evaluate_every=8", "train.workers=0", *more)
     _, aside = put_aside(small_data, 0.25, 0)
-    seen, decoded, inside = set(), Batches.batch, []
-    import taco_kd.train.choosing as choosing
+    decoded, trained, looked_at = DetectionDataset.image, set(), set()
 
-    def batch(self, *args, **kwargs):
-        found = decoded(self, *args, **kwargs)
-        if not inside:
-            seen.update(t.image_id for t in found.targets)
-        return found
+    def image(self, position):
+        (looked_at if inside else trained).add(self.images[position]["id"])
+        return decoded(self, position)
+
+    inside = []
 
     def looked(model, *args, **kwargs):
         inside.append(True)
@@ -115,19 +123,34 @@ def test_images_put_aside_are_never_trained_on(recipe_of, small_data, tmp_path, 
         inside.pop()
         return rows
 
-    monkeypatch.setattr(Batches, "batch", batch)
-    monkeypatch.setattr(choosing, "predict", looked)
+    monkeypatch.setattr(DetectionDataset, "image", image)
+    monkeypatch.setattr(look, "predict", looked)
     run = train(recipe, small_data, tmp_path / "run")
-    assert seen == ids(small_data) - ids(aside)
+    assert trained == ids(small_data) - ids(aside)
+    assert looked_at == ids(aside)
     record = run.record()
     assert record["evaluations"]["images"] == len(ids(aside))
     assert record["chosen_on"] is None  # watched, but nothing depended on it
     assert not record["stopped_early"]
 
 
-def test_pseudo_labelled_copies_of_images_put_aside_are_left_out(small_data, tmp_path):
-    import shutil
+def test_an_image_that_is_gone_is_left_out_of_the_evaluations(recipe_of, small_data, tmp_path, capsys):
+    data = DataDir(Path(shutil.copytree(small_data.path, tmp_path / "data")))
+    _, aside = put_aside(data, 0.25, 0)
+    gone = data.image_file("train", aside.coco("train")["images"][0]["file_name"])
 
+    def lose(done, total, note=""):
+        if done == 1:
+            gone.write_bytes(gone.read_bytes()[:100])
+
+    run = train(recipe_of(*ASIDE), data, tmp_path / "run", on_progress=lose)
+    assert {e["images"] for e in run.evaluations()} == {len(aside.image_ids) - 1}
+    said = capsys.readouterr().err
+    assert said.count("left out of the evaluations during this run") == 1
+    assert gone.name in said
+
+
+def test_pseudo_labelled_copies_of_images_put_aside_are_left_out(small_data, tmp_path):
     from taco_kd.data.overlap import print_of
 
     folder = tmp_path / "pseudo"
@@ -154,7 +177,9 @@ def test_evaluating_changes_nothing(recipe_of, small_data, tmp_path):
     assert [line["loss"] for line in looked.log()] == [line["loss"] for line in blind.log()]
 
 
-@pytest.mark.parametrize("model", ["yolo11-nano", "rtdetr-hgnetv2-nano"])
+@pytest.mark.parametrize(
+    "model", ["yolo11-nano", pytest.param("rtdetr-hgnetv2-nano", marks=pytest.mark.slow)]
+)
 def test_evaluating_changes_nothing_in_models_that_keep_caches(model, small_data, tmp_path):
     more = ["student.weights=random", f"student.model={model}", "train.steps=4"]
     found = [
@@ -191,8 +216,6 @@ def test_undisturbed_puts_modes_and_generators_back():
 @pytest.fixture
 def falling(monkeypatch):
     """AP as it is measured, but each evaluation after the first finds a tenth of a point less than it."""
-    import taco_kd.train.choosing as choosing
-
     found = []
 
     def measured(truth, rows):
@@ -200,7 +223,7 @@ def falling(monkeypatch):
         found.append(metrics.ap)
         return dataclasses.replace(metrics, ap=found[0] - 0.001 * (len(found) - 1))
 
-    monkeypatch.setattr(choosing, "evaluate_coco", measured)
+    monkeypatch.setattr(look, "evaluate_coco", measured)
     return found
 
 
@@ -223,6 +246,7 @@ def test_the_best_weights_are_delivered(recipe_of, small_data, tmp_path, falling
     assert equal(tensors(run), tensors(train(two, small_data, tmp_path / "two")))
 
 
+@pytest.mark.slow
 def test_the_average_is_what_is_evaluated_and_kept(recipe_of, small_data, tmp_path):
     more = ["train.keep=best", "train.ema_decay=0.9", "train.steps=4", "train.evaluate_every=4"]
     run = train(recipe_of(*ASIDE[:1], *more), small_data, tmp_path / "run")
@@ -260,7 +284,14 @@ def test_a_model_that_answers_with_nan_is_worth_nothing(recipe_of, small_data, t
     assert [e["ap"] for e in run.evaluations()] == [0.0]
 
 
-@pytest.mark.parametrize(("at", "often"), [(4, "1e-6"), (5, "1e-6"), (5, "1000")])
+@pytest.mark.parametrize(
+    ("at", "often"),
+    [
+        (5, "1e-6"),
+        pytest.param(4, "1e-6", marks=pytest.mark.slow),
+        pytest.param(5, "1000", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_makes_the_same_choices(at, often, recipe_of, small_data, tmp_path):
     more = [*ASIDE, "train.keep=best", "train.lr=0.01", "train.ema_decay=0.5"]
     whole = train(recipe_of(*more), small_data, tmp_path / "whole")
@@ -295,6 +326,7 @@ def test_a_run_killed_during_an_evaluation_makes_up_for_it(recipe_of, small_data
     assert equal(tensors(whole), tensors(run))
 
 
+@pytest.mark.slow
 def test_best_weights_that_are_gone_or_changed_are_named(recipe_of, small_data, tmp_path, monkeypatch):
     recipe = recipe_of(*ASIDE, "train.keep=best", "train.checkpoint_seconds=1e-6", "train.lr=0.05")
 

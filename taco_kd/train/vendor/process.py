@@ -54,10 +54,7 @@ def listen(job: dict[str, Any], folder: Path, stopping: Callable[[], bool]) -> I
             env=environment,
             start_new_session=True,  # Ctrl-C is for this process, which ends that one
         )
-    try:
-        yield from _lines(process, stopping)
-    finally:
-        _end(process)
+    yield from _lines(process, stopping)
     if process.returncode != 0 and not stopping():
         text = output.read_text(encoding="utf-8", errors="replace").strip() or "it said nothing"
         raise TacoKDError(f"Ultralytics' trainer failed: {text.splitlines()[-1]} (all it said: {output})")
@@ -73,16 +70,22 @@ def _lines(process: subprocess.Popen[bytes], stopping: Callable[[], bool]) -> It
             lines.put(line)
         lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
-    while not stopping():
-        try:
-            line = lines.get(timeout=POLL_S)
-        except queue.Empty:
-            continue
-        if line is None:
-            process.wait()
-            return
-        yield json.loads(line)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while not stopping():
+            try:
+                line = lines.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if line is None:
+                process.wait()
+                return
+            yield json.loads(line)
+    finally:
+        _end(process)
+        reader.join()
+        stream.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
