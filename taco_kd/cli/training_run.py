@@ -61,6 +61,7 @@ def run_training(
     from taco_kd.errors import UsageError, chosen
     from taco_kd.evaluate.chosen import chosen_on, words
     from taco_kd.evaluate.stage import evaluate, evaluate_initial
+    from taco_kd.launch import speaks
     from taco_kd.models.settings import locate
     from taco_kd.progress import task, warn
     from taco_kd.runs import DataDir
@@ -96,6 +97,8 @@ def run_training(
             on_progress=view,
             observers=[view, *tracked],
         )
+    if not speaks():  # one of several processes: the first evaluates
+        return
     device = pick_device(recipe.train.device)
     with (
         StopRequests(f"{run.path} is trained, and the same command evaluates it"),
