@@ -16,6 +16,8 @@ class TacoKDError(Exception):
     """A run that failed for a reason we can name."""
 
     exit_code = 1
+    silent: bool | None = None
+    """of several processes of one run: whether another one tells it; None where that depends on the kind"""
 
 
 class UsageError(TacoKDError):

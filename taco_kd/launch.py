@@ -11,6 +11,11 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def rank() -> int:
+    """Number of this process among those of the run, from 0."""
+    return int(os.environ.get("RANK", "0")) if launched() else 0
+
+
 def speaks() -> bool:
     """Whether this process talks to people: only the first of several does."""
-    return int(os.environ.get("RANK", "0")) == 0 or not launched()
+    return rank() == 0

@@ -156,6 +156,8 @@ class DetectorOutput:
             without one.
         encoder_maps: maps after the encoder, fine to coarse; empty unless the model was asked for them.
         attention: of the encoder's last self-attention; None unless the model was asked for it.
+        divisor: [] what the losses were divided by (or by 1 where it is less), where only the predictions
+            tell that; None where the targets do.
     """
 
     logits: Tensor
@@ -166,6 +168,7 @@ class DetectorOutput:
     injected: list[LayerOutput] = field(default_factory=list)
     encoder_maps: list[FeatureMap] = field(default_factory=list)
     attention: AttentionMap | None = None
+    divisor: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from taco_kd.cli import (
     watch,
     weights,
 )
-from taco_kd.errors import InterruptedRunError, TacoKDError
+from taco_kd.errors import GateError, InterruptedRunError, MissingResourceError, TacoKDError, UsageError
+from taco_kd.launch import rank, speaks
 from taco_kd.train.stopping import StopRequests
 
 app = typer.Typer(
@@ -83,12 +84,19 @@ def root(
     """Options before the command."""
 
 
+SAME_EVERYWHERE = (UsageError, MissingResourceError, GateError, InterruptedRunError)
+"""Of several processes of one run all end with these, and the first one tells it."""
+
+
 def main() -> None:
     """Entry point: one line and an exit code for every error a user can meet."""
     try:
         with StopRequests():
             app()
     except TacoKDError as error:
+        same = isinstance(error, SAME_EVERYWHERE) and not speaks()
+        if same if error.silent is None else error.silent:
+            sys.exit(error.exit_code)
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         _fail("stopped", InterruptedRunError.exit_code)
@@ -109,5 +117,7 @@ def main() -> None:
 def _fail(message: str, exit_code: int) -> None:
     if "--debug" in sys.argv:
         traceback.print_exc()
+    if not speaks():
+        message = f"rank {rank()}: {message}"
     print(f"taco-kd: {message}", file=sys.stderr)  # noqa: T201
     sys.exit(exit_code)

@@ -78,6 +78,8 @@ def metric_rows(named: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[
 
 def data_or_synthetic(path: Path | None) -> DataDir:
     """The dataset at ``path``; without one, the default folder, made of synthetic scenes if it is absent."""
+    from taco_kd.errors import UsageError
+    from taco_kd.launch import launched
     from taco_kd.progress import notice
     from taco_kd.runs import DataDir
 
@@ -87,6 +89,10 @@ def data_or_synthetic(path: Path | None) -> DataDir:
     if DataDir(default).record_file.is_file():
         notice(f"Data: {default} (no --data given).")
         return DataDir.open(default)
+    if launched():
+        raise UsageError(
+            "several processes need a dataset that is there: taco-kd prepare, then --data FOLDER"
+        )
     notice(f"No dataset given: using the built-in synthetic scenes, prepared in {default}.")
     from taco_kd.config import PrepareConfig
     from taco_kd.data.prepare import prepare

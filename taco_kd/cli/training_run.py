@@ -97,7 +97,7 @@ def run_training(
             on_progress=view,
             observers=[view, *tracked],
         )
-    if not speaks():  # one of several processes: the first evaluates
+    if not speaks():  # of several processes the first one evaluates
         return
     device = pick_device(recipe.train.device)
     with (

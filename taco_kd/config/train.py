@@ -47,7 +47,7 @@ class TrainConfig(Settings):
     freeze_batch_norm: bool = False
     """batch norms keep their statistics and weights"""
     sync_batch_norm: bool = False
-    """batch norms take their statistics over all processes"""
+    """batch norms take their statistics over all processes; micro_batch, where given, is then at least 2"""
     clip_norm: float = Field(0.1, gt=0)
     """largest norm of the whole gradient"""
     ema_decay: float = Field(0.0, ge=0, lt=1)
@@ -119,6 +119,12 @@ class TrainConfig(Settings):
             return None
         number, unit = _parsed_interval(self.evaluate_every)
         return number and number * (steps_per_epoch if unit == "epoch" else 1)
+
+    @model_validator(mode="after")
+    def _not_alone(self) -> Self:
+        if self.sync_batch_norm and self.micro_batch == 1:
+            raise ValueError("sync_batch_norm needs a micro_batch of at least 2, or none")
+        return self
 
     @field_validator("lr_ratios")
     @classmethod

@@ -104,8 +104,8 @@ def _from_processes(
                     raise
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 raise TacoKDError(
-                    f"a process that loads images is gone ({reason}), perhaps killed for its memory; lower "
-                    "train.workers"
+                    f"a process that loads images is gone ({reason}), perhaps for want of memory or of "
+                    "shared memory (/dev/shm); lower train.workers"
                 ) from None
             if isinstance(found, TacoKDError):
                 raise found

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from taco_kd.config import TrainConfig
 from taco_kd.errors import DataError
 from taco_kd.evaluate.arms import HARMLESS, ArmOfRuns
 from taco_kd.evaluate.coco_metrics import EVALUATOR
@@ -29,6 +30,20 @@ RECIPE_KEYS = {
     "train.choose_on": "images that it could choose on",
     "train.keep": "weights it kept",
     "train.patience": "evaluations without improvement before it ends",
+    "train.augment": "augmentation",
+    "train.sampling": "how often images are seen",
+    "train.balance_below": "which classes are rare",
+    "train.micro_batch": "images handled at a time",
+    "train.precision": "precision",
+    "train.milestones": "drops of the learning rate",
+    "train.lr_drop": "factor of these drops",
+    "train.freeze": "frozen parameters",
+    "train.freeze_batch_norm": "frozen batch norms",
+    "train.sync_batch_norm": "batch norms over all processes",
+    "train.channels_last": "channels last",
+    "train.compile": "compiled network",
+    "train.deterministic": "deterministic operations",
+    "train.max_skipped": "steps that may be skipped",
     "train.seed": "training seed",
     "pretrain.steps": "steps of a stage before, without labels",
     "pretrain.epochs": "epochs of a stage before, without labels",
@@ -36,6 +51,8 @@ RECIPE_KEYS = {
 """Recipe keys that must agree, with their names. ``teacher`` and ``distill`` are the treatment itself; device
 and checkpoint interval do not change what is trained; the number of steps is in the record. Settings of
 ``train`` that are not listed here are compared too, under their own names."""
+
+_DEFAULTS = TrainConfig().model_dump(mode="json")
 
 _NOT_COMPARED = {*HARMLESS, "steps", "epochs"} - {"seed"}
 
@@ -206,6 +223,8 @@ def _at(record: Mapping[str, Any], key: str) -> Any:
     section, _, name = key.partition(".")
     values = (record.get("recipe") or {}).get(section) or {}
     value = values.get(name)
+    if section == "train" and values and name not in values:
+        value = _DEFAULTS.get(name)  # an older run, from before there was anything but the default
     return None if value == {} else value  # an empty table is as good as none, as in older records
 
 

@@ -114,6 +114,9 @@ class Detector(ImageModel):
     dense: ClassVar[bool] = False
     """whether a query is a place in the image, of which several find one object, and not one of a set"""
 
+    divides_by_predictions: ClassVar[bool] = False
+    """whether only the predictions tell what the detection loss is divided by (``DetectorOutput.divisor``)"""
+
     offers: ClassVar[frozenset[str]] = frozenset({"features"})
     """what ``forward`` hands out on request besides predictions: features, encoder, attention"""
 

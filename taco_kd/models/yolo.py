@@ -42,6 +42,7 @@ class Yolo(LayeredDetector):
     family = "yolo"
     class_layers = (".cv3.0.2.", ".cv3.1.2.", ".cv3.2.2.")
     dense = True
+    divides_by_predictions = True
 
     def __init__(
         self, shape: YoloShape, class_names: Sequence[str], *, model_name: str, image_size: int
@@ -78,10 +79,13 @@ class Yolo(LayeredDetector):
         predictions = raw if self.training else raw[1]
         head = self.network.model[-1]
         boxes = head._get_decode_boxes(predictions) if self.training else raw[0][:, :4]
-        losses = {}
+        losses: dict[str, Tensor] = {}
+        divisors: list[Tensor] = []
         if targets is not None:
             batch = ultralytics_targets(targets, images)
-            sums, _ = self.network.init_criterion()(predictions, batch)
+            criterion = self.network.init_criterion()
+            criterion.assigner.register_forward_hook(lambda *call: divisors.append(call[2][2].sum()))
+            sums, _ = criterion(predictions, batch)
             terms = sums / len(images)
             losses = {"box": terms[0], "cls": terms[1], "dfl": terms[2]}
         return DetectorOutput(
@@ -89,6 +93,7 @@ class Yolo(LayeredDetector):
             _clipped(boxes.transpose(1, 2), images),
             features,
             losses,
+            divisor=divisors[0] if divisors else None,
         )
 
     def decode(
@@ -100,7 +105,8 @@ class Yolo(LayeredDetector):
     def normaliser(self, targets: Sequence[Targets]) -> float:
         """Its images: Ultralytics divides by what the assigner gave, which only the predictions tell.
 
-        So parts of a batch count by their images, as in its own training on several GPUs.
+        Several processes tell each other that (``DetectorOutput.divisor``). Micro-batches count by their
+        images, as in its own training.
         """
         return float(len(targets))
 

@@ -23,6 +23,7 @@ from taco_kd.train.image_checks import check_images
 from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer
 from taco_kd.train.state import TrainState, make_ema
+from taco_kd.train.sync_batch_norm import synchronise
 
 
 def build(
@@ -52,12 +53,7 @@ def build(
         _say_classes(distiller, student)
     freeze(student, config)
     student.to(device)
-    stay, aside = trained_on(data, config)
-    dataset = DetectionDataset(stay, "train", student.image_size)
-    if len(dataset) == 0:
-        raise DataError(f"{data.path}: the train split holds no image")
-    if recipe.pseudo is not None:
-        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight, aside)
+    dataset = training_images(recipe, data, student.image_size)
     check_images(config, dataset, student, steps_of(config, dataset.epoch_images))
     state = TrainState(
         student, distiller, build_optimizer(student, distiller, config), make_ema(student, config.ema_decay)
@@ -66,7 +62,25 @@ def build(
         state.scaler = torch.amp.GradScaler(device.type)
     state.micro_batch = config.micro_batch
     shape_for_speed(student, config)
+    if config.sync_batch_norm:
+        synchronise(student, by_torch=device.type == "cuda" and distiller is None)
     return dataset, state, reports
+
+
+def training_images(recipe: Recipe, data: DataDir, side: int) -> DetectionDataset:
+    """What the recipe is trained on: the labelled images that stay, mixed with pseudo-labelled ones.
+
+    Raises:
+        UsageError: nothing would be left of the one or the other.
+        DataError: the train split is empty or cannot be read.
+    """
+    stay, aside = trained_on(data, recipe.train)
+    dataset = DetectionDataset(stay, "train", side)
+    if len(dataset) == 0:
+        raise DataError(f"{data.path}: the train split holds no image")
+    if recipe.pseudo is not None:
+        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight, aside)
+    return dataset
 
 
 def _distiller(recipe: Recipe, student: Detector, device: torch.device) -> tuple[Distiller, list[LoadReport]]:

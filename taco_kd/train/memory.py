@@ -9,7 +9,12 @@ from typing import TypeVar
 import psutil
 import torch
 
+from taco_kd.errors import TacoKDError
+
 Result = TypeVar("Result")
+
+_SHORT = ("can't allocate memory", "not enough memory", "could not create a primitive")
+"""Of PyTorch on a CPU, of Windows, and of oneDNN, which says no more than that."""
 
 
 def unless_short(work: Callable[[], Result]) -> Result | None:
@@ -18,10 +23,25 @@ def unless_short(work: Callable[[], Result]) -> Result | None:
         return work()
     except (torch.OutOfMemoryError, MemoryError):
         return None
-    except RuntimeError as error:  # what the allocator of the CPU raises
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+    except RuntimeError as error:  # what a CPU has instead
+        if any(words in str(error) for words in _SHORT):
             return None
         raise
+
+
+def at_any_cost(work: Callable[[], Result]) -> Result:
+    """What ``work`` returns, where other processes wait in it, so that it cannot be tried in another way.
+
+    Raises:
+        TacoKDError: memory is not enough for it.
+    """
+    result = unless_short(work)
+    if result is None:
+        raise TacoKDError(
+            "out of memory, and with train.sync_batch_norm a step cannot be done in smaller parts once it is "
+            "begun; set a smaller train.micro_batch (at least 2) or train.batch_size"
+        )
+    return result
 
 
 def give_back(device: torch.device) -> None:

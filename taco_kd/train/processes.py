@@ -7,15 +7,18 @@ forward or backward pass for a process that ran out of memory there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from taco_kd.errors import MissingResourceError, TacoKDError
+from taco_kd.errors import InterruptedRunError, MissingResourceError, TacoKDError, UsageError
 from taco_kd.launch import launched
 from taco_kd.models.hf import normalise_by_own_boxes
 
@@ -26,8 +29,19 @@ TIMEOUT_S = 2 * 3600
 """For so long the others wait while the first process evaluates; one that died is noticed at once."""
 
 
+_COLLECTIVE = re.compile("gloo|nccl|connection|socket|store|process ?group|peer", re.IGNORECASE)
+"""What the errors of torch's collectives are about."""
+
+Result = TypeVar("Result")
+
+LOOK_S = 1.0
+"""How long the others may take to say that they are still there."""
+
+
 class LostProcessError(TacoKDError):
-    """Another process of the run is gone; this one has all that is needed to go on later."""
+    """Another process of the run is gone; what was done until then is on disk."""
+
+    exit_code = InterruptedRunError.exit_code
 
 
 class Processes:
@@ -70,7 +84,7 @@ class Processes:
         if self.world == 1:
             return value
         box = [value]
-        self._guarded(dist.broadcast_object_list, box, src=0, device=self.device)
+        self.guarded(dist.broadcast_object_list, box, src=0, device=self.device)
         return box[0]
 
     def collect(self, value: Any) -> list[Any]:
@@ -78,7 +92,7 @@ class Processes:
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
-        self._guarded(dist.all_gather_object, found, value)
+        self.guarded(dist.all_gather_object, found, value)
         return found
 
     def wait(self) -> None:
@@ -86,13 +100,16 @@ class Processes:
         self.sums([0.0])
 
     def require_same(self, what: str, value: str) -> None:
-        """Raise TacoKDError unless ``value`` is the same in all processes."""
-        first = self.tell(value)
-        differ = self.sums([float(first != value)])[0]
-        if differ:
-            raise TacoKDError(
-                f"{what} is not the same in all {self.world} processes (in the first {first!r}, in this one "
-                f"{value!r}): start them with the same command on the same data"
+        """Raise UsageError unless ``value`` is the same in all processes."""
+        if self.world == 1:
+            return
+        values: list[Any] = [None] * self.world
+        self.guarded(dist.all_gather_object, values, value)
+        if any(each != values[0] for each in values):
+            said = ", ".join(f"{each!r} in rank {rank}" for rank, each in enumerate(values))
+            raise UsageError(
+                f"{what} is not the same in all {self.world} processes ({said}): start them with the same "
+                "command on the same data"
             )
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -112,16 +129,48 @@ class Processes:
                 gradient.copy_(part.view_as(gradient))
 
     def _sum(self, tensor: Tensor) -> None:
-        self._guarded(dist.all_reduce, tensor)
+        self.guarded(dist.all_reduce, tensor)
 
-    def _guarded(self, collective: Any, *values: Any, **options: Any) -> None:
+    def guarded(self, work: Callable[..., Result], *values: Any, **options: Any) -> Result:
+        """What ``work`` returns, in which this process may wait for the others.
+
+        Raises:
+            LostProcessError: one of them is gone.
+        """
         try:
-            collective(*values, **options)
+            return work(*values, **options)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise LostProcessError(
-                f"rank {self.rank} of {self.world} lost another process of the run ({reason[:120]})"
-            ) from error
+            if self.world == 1 or not _COLLECTIVE.search(str(error)):
+                raise
+            gone, told = self._gone()
+            names = " and ".join(f"rank {rank}" for rank in gone) or "another process"
+            lost = LostProcessError(f"{names} of {self.world} ended unexpectedly")
+            lost.silent = told or self.rank != min({*range(self.world)} - {*gone})
+            raise lost from error
+
+    def failed(self) -> None:
+        """Let the others know that this process ends with an error that it tells itself."""
+        if self.world > 1:
+            with suppress(Exception):  # the store may be gone
+                _store().set(f"taco-kd/told/{self.rank}", "")
+
+    def _gone(self) -> tuple[list[int], bool]:
+        """The processes that say nothing any more, and whether one of them told why."""
+        try:
+            store = _store()
+            store.set(f"taco-kd/here/{self.rank}", "")
+            time.sleep(LOOK_S)
+            others = [rank for rank in range(self.world) if rank != self.rank]
+            told = [rank for rank in others if store.check([f"taco-kd/told/{rank}"])]
+            here = [rank for rank in others if store.check([f"taco-kd/here/{rank}"])]
+        except Exception:  # it was kept by a process that is gone
+            return [], False
+        return [rank for rank in others if rank not in here], bool(told)
+
+
+def _store() -> Any:
+    """What torchrun keeps for its processes, and keeps on when one of them dies."""
+    return dist.distributed_c10d._get_default_store()
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -154,10 +203,12 @@ def open_processes(device: torch.device) -> Processes:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
-            raise MissingResourceError(
+            error = MissingResourceError(
                 f"process {local} of this machine has no GPU: it has {torch.cuda.device_count()}; start no "
                 "more with torchrun --nproc_per_node, or train on the CPU with --device cpu"
             )
+            error.silent = False
+            raise error
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     normalise_by_own_boxes()

@@ -9,14 +9,12 @@ from taco_kd.config import Recipe
 from taco_kd.data.batch import Batch
 from taco_kd.data.batch_sheet import write_batch_sheet
 from taco_kd.data.batches import Batches
-from taco_kd.data.dataset import DetectionDataset
-from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.data.unchanged import check_unchanged
 from taco_kd.errors import UsageError
 from taco_kd.models import zoo
 from taco_kd.models.settings import initial_student
 from taco_kd.runs import DataDir
-from taco_kd.train.build import steps_of
+from taco_kd.train.build import steps_of, training_images
 
 
 def show_batches(recipe: Recipe, data: DataDir, out: Path, *, step: int, images: int) -> int:
@@ -27,9 +25,7 @@ def show_batches(recipe: Recipe, data: DataDir, out: Path, *, step: int, images:
         DataError: the data changed since it was prepared, or cannot be read.
     """
     check_unchanged(data)
-    dataset = DetectionDataset(data, "train", _side(recipe, data))
-    if recipe.pseudo is not None:
-        dataset, _ = mixed_with_pseudo(dataset, recipe.pseudo.data, recipe.pseudo.weight)
+    dataset = training_images(recipe, data, _side(recipe, data))
     steps_total = steps_of(recipe.train, dataset.epoch_images)
     if not 1 <= step <= steps_total:
         raise UsageError(f"--step {step}: the run has the steps 1 to {steps_total}")

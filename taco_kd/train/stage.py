@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from taco_kd.config import Recipe, validate
+from taco_kd.data.batches import check_stop
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.environment import describe, pick_device
 from taco_kd.errors import DataError, UsageError
@@ -25,7 +26,7 @@ from taco_kd.train.caching import open_caches
 from taco_kd.train.determinism import deterministic
 from taco_kd.train.gate import pass_gate
 from taco_kd.train.observers import Observer, Observers
-from taco_kd.train.processes import Processes, open_processes
+from taco_kd.train.processes import LostProcessError, Processes, open_processes
 from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
 from taco_kd.train.stopping import StopRequests
@@ -35,7 +36,7 @@ from taco_kd.train.work import go_on, held
 PRETRAIN = "pretrain"
 """Folder of the first stage within a run of two."""
 
-COMMON = ("seed", "device", "checkpoint_seconds", "deterministic", "hold_out")
+COMMON = ("seed", "device", "checkpoint_seconds", "deterministic", "hold_out", "workers")
 """Settings that the first stage takes from the second: one run has one seed, and what is put aside is put
 aside from both stages."""
 
@@ -71,10 +72,15 @@ def train(
         StopRequests(f"the same command goes on, or taco-kd {command} --resume {out}") as stop,
         deterministic(recipe.train.deterministic),
     ):
-        session = Session(
-            open_processes(pick_device(recipe.train.device)), stop, on_progress, Observers(observers)
-        )
-        return _train(recipe, data, out, overwrite, resume, session)
+        processes = open_processes(pick_device(recipe.train.device))
+        session = Session(processes, stop, on_progress, Observers(observers))
+        try:
+            return _train(recipe, data, out, overwrite, resume, session)
+        except LostProcessError:
+            raise
+        except Exception:
+            processes.failed()
+            raise
 
 
 def _train(
@@ -151,6 +157,8 @@ def _two_stages(
     first_recipe = recipe.model_copy(update=alone)
     images = images_of(recipe.train, data)
     before, after = (steps_of(each, images) for each in (config, recipe.train))
+    for each, count in ((config, before), (recipe.train, after)):
+        check_stop(each, images, count)  # of the second stage too, before the first
     first, alone_session = RunDir(run.path / PRETRAIN), session.part(0, before + after)
     begun = None if resume else _begin(first_recipe, first_recipe, data, alone_session)
     with held(run.path, session.processes):

@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -21,13 +21,15 @@ from taco_kd.config import TrainConfig
 from taco_kd.data.batch import Batch
 from taco_kd.distill.distiller import Compared, DistillTerms
 from taco_kd.distill.lesson import Taught
+from taco_kd.distill.weighting import DETECTION
 from taco_kd.errors import TacoKDError
 from taco_kd.progress import warn
-from taco_kd.train.memory import give_back, unless_short
+from taco_kd.train.memory import at_any_cost, give_back, unless_short
 from taco_kd.train.network import batch_norms, guard_single_images, train_mode
-from taco_kd.train.processes import Processes
+from taco_kd.train.processes import LostProcessError, Processes
 from taco_kd.train.selfcheck import SelfCheck
 from taco_kd.train.state import TrainState
+from taco_kd.train.sync_batch_norm import gradients_alone, is_synchronised
 from taco_kd.types import DetectorOutput, Targets, total
 
 SEED_STRIDE = 10_000_019
@@ -106,6 +108,9 @@ class Stepper:
         self.state, self.config, self.processes = state, config, processes
         self._steps_total, self._labels = steps_total, labels
         self._check, self._stopping = check, stopping
+        self._synchronised = is_synchronised(state.student)
+        self._told_by_predictions = labels and state.student.divides_by_predictions
+        self._unless_short = partial(processes.guarded, at_any_cost) if self._synchronised else unless_short
         if not config.compile:  # which has a backward pass of its own
             guard_single_images(state.student)
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -119,11 +124,15 @@ class Stepper:
             LostProcessError: another process is gone; weights and optimiser are those before the step.
         """
         undo = self._undo()
-        while (done := self._gradients(batch)) is None:
-            undo()
-            self._halve(len(batch.images))
-        if done.finite:
-            self._update(done)
+        try:
+            while (done := self._gradients(batch)) is None:
+                undo()
+                self._halve(len(batch.images))
+            if done.finite:
+                self._update(done)
+        except LostProcessError:
+            undo()  # so that a checkpoint can be written
+            raise
         if not done.finite:
             undo()
         self.state.optimizer.zero_grad(set_to_none=True)
@@ -155,7 +164,7 @@ class Stepper:
         norms: Mapping[str, float] | None = None
         short = False
         for place, some in enumerate(self._parts(batch)):
-            found = unless_short(partial(self._forward, some, images, boxes))
+            found = self._shared(self._unless_short(partial(self._forward, some, images, boxes)))
             if place == 0 and self._measures():
                 norms = self._norms(found)
                 short = norms is None
@@ -163,7 +172,7 @@ class Stepper:
                 short = True
                 break
             said = self._weigh(found, norms)
-            values = unless_short(partial(self._backward, found, said))
+            values = self._unless_short(partial(self._backward, found, said))
             if values is None:
                 short = True
                 break
@@ -196,6 +205,11 @@ class Stepper:
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         count = len(batch.images)
         size = self.state.micro_batch or count
+        if self._synchronised:  # whose forward passes meet: as many in all processes
+            parts = int(max(self.processes.everyone(float(-(-count // size)))))
+            for part in range(parts):
+                yield batch.part(count * part // parts, count * (part + 1) // parts)
+            return
         if size >= count:
             yield batch
             return
@@ -223,6 +237,17 @@ class Stepper:
         own = max(1.0, state.student.normaliser(batch.targets))
         return _Part(output, compared, own / boxes, len(batch.images) / images)
 
+    def _shared(self, found: _Part | None) -> _Part | None:
+        """``found`` with its share by what the losses were divided by, where only predictions tell that.
+
+        Not with micro-batches, of which the last would have to be seen before the first gradient.
+        """
+        if self.processes.world == 1 or self.state.micro_batch is not None or not self._told_by_predictions:
+            return found
+        own = 0.0 if found is None or found.output.divisor is None else float(found.output.divisor)
+        whole = self.processes.sums([own])[0]
+        return found and replace(found, detection_share=max(1.0, own) / max(1.0, whole))
+
     def _teach(self, batch: Batch, images: Tensor, targets: list[Targets]) -> list[Taught]:
         """What each teacher says of the batch: one forward of it, or none where its answers are kept."""
         assert self.state.distiller is not None
@@ -234,16 +259,23 @@ class Stepper:
         return taught
 
     def _norms(self, found: _Part | None) -> Mapping[str, float] | None:
-        """Gradient norms, their mean over all processes, taken in by the weighting; None: out of memory."""
+        """Gradient norms over all processes, taken in by the weighting; None: out of memory.
+
+        The maps of the processes are parts of one batch, so squares add up: each term's gradient there is
+        its share of that in the whole.
+        """
         distiller = self.state.distiller
         assert distiller is not None
-        own = None
+        norms = None
         if found is not None and found.compared is not None:
-            own = unless_short(partial(distiller.norms, found.compared, found.output))
-        if self.processes.sums([float(own is None)])[0] or own is None:
+            with gradients_alone():
+                norms = self._unless_short(partial(distiller.norms, found.compared, found.output))
+        if self.processes.sums([float(norms is None)])[0] or norms is None or found is None:
             return None
-        sums = self.processes.sums(list(own.values()))
-        norms = {name: value / self.processes.world for name, value in zip(own, sums, strict=True)}
+        if self.processes.world > 1:
+            shares = dict.fromkeys(norms, found.image_share) | {DETECTION: found.detection_share}
+            squares = self.processes.sums([(shares[name] * norm) ** 2 for name, norm in norms.items()])
+            norms = {name: math.sqrt(square) for name, square in zip(norms, squares, strict=True)}
         distiller.weighting.observe(norms)
         return norms
 
@@ -287,7 +319,8 @@ class Stepper:
         if state.scaler is not None:
             state.scaler.unscale_(state.optimizer)
         if self._check is not None:
-            self._check.gradients(state.student.named_parameters(), step=state.step + 1)
+            named = state.student.named_parameters()
+            self.processes.guarded(self._check.gradients, named, step=state.step + 1)
         norm = float(nn.utils.clip_grad_norm_(self._trained, self.config.clip_norm))
         done.overflow = state.scaler is not None and not math.isfinite(norm)
         done.finite = math.isfinite(norm) or done.overflow

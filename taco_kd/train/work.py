@@ -204,9 +204,10 @@ def _run_steps(
                     break
         except LostProcessError as error:
             save()  # weights and optimiser are those after the last whole step
-            raise LostProcessError(
-                f"{run.path}: {error} after step {state.step}; {stop.how_to_go_on}"
-            ) from None
+            words = f"{run.path}: {error} after step {state.step} of {steps_total}; {stop.how_to_go_on}"
+            lost = LostProcessError(words)
+            lost.silent = error.silent
+            raise lost from None
         if stopped or (state.step < steps_total and not chooser.ends()):  # all processes were asked to stop
             save()
             record.update(status="stopped", steps=state.step)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from coco_cases import detector, scenes
 
-from taco_kd.config import Recipe
+from taco_kd.config import AugmentConfig, Recipe, TrainConfig
 from taco_kd.errors import DataError, UsageError
 from taco_kd.evaluate.arms import arms_of, named_arm, parse_arm
 from taco_kd.evaluate.coco_metrics import evaluate_coco
+from taco_kd.evaluate.comparable import confounders
 from taco_kd.evaluate.comparison import (
     ArmOfFiles,
     Comparison,
@@ -369,3 +370,12 @@ def test_arms_as_they_are_typed() -> None:
             parse_arm(wrong)
     with pytest.raises(UsageError, match="a path is given twice"):
         parse_arm("kd=a.json,./a.json")
+
+
+def test_settings_that_older_records_lack_are_compared_as_their_defaults() -> None:
+    now = {"recipe": {"train": TrainConfig(lr=1e-3).model_dump(mode="json")}, "init_hash": "a", "steps": 5}
+    old = {**now, "recipe": {"train": {k: v for k, v in now["recipe"]["train"].items() if k != "augment"}}}
+    assert confounders("old", old, "now", now) == []
+    train = TrainConfig(lr=1e-3, augment=AugmentConfig(mosaic=0.5)).model_dump(mode="json")
+    (told,) = confounders("old", old, "strong", {**now, "recipe": {"train": train}})
+    assert told.startswith("augmentation: ")

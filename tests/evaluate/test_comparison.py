@@ -124,7 +124,7 @@ def test_unrecorded_initial_weights_are_said() -> None:
 
 def test_every_training_setting_is_either_compared_or_harmless() -> None:
     compared = {key.removeprefix("train.") for key in RECIPE_KEYS if key.startswith("train.")}
-    harmless = {"device", "checkpoint_seconds"}
+    harmless = {"device", "checkpoint_seconds", "workers"}
     in_the_record_as_steps = {"steps", "epochs"}
     assert compared | harmless | in_the_record_as_steps == set(TrainConfig.model_fields)
 

@@ -32,7 +32,7 @@ def step(number, **more):
         **{"step": number, "loss": 10.0 / number, "lr": 1e-3, "grad_norm": 1.0, "images_per_s": 40.0},
         **{"terms": {"box": 6.0 / number, "cls": 4.0 / number}, "raw": {}, "weights": {}, "pairs": 0},
         **{"gradient_shares": None, "data_wait_s": 0.1, "step_s": 0.4, "memory_mb": 1234.0},
-        **{"skipped": False, "micro_batch": 16},
+        **{"skipped": False, "micro_batch": 16, "quarantined": ()},
     }
     return StepRecord(**{**values, **more})
 
