@@ -250,6 +250,7 @@ def test_its_model_scores_the_same_through_its_own_file(model, small_data, tmp_p
         assert theirs.ap == pytest.approx(ours.ap, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_trainer_that_fails_says_its_last_line(small_data, tmp_path):
     data = DataDir(Path(shutil.copytree(small_data.path, tmp_path / "data")))
     for file in (data.path / "labels" / "train").iterdir():

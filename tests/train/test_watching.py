@@ -68,7 +68,7 @@ class TestPace:
         pace = Pace(whole=50)
         for number in range(1, 11):
             pace.add(vars(step(number)))
-        pace.add(vars(step(11, loss=None, skipped=True)))
+        pace.add(vars(step(11, loss=None, skipped=True, quarantined=("a.jpg",))))
         pace.evaluated(5, 0.3)
         pace.evaluated(10, 0.2)
         assert pace.step_s == pytest.approx(0.4)
@@ -86,6 +86,7 @@ class TestPace:
             "AP": "20.0 at 10",
             "best": "30.0 at 5",
             "skipped": "1",
+            "unreadable": "1",
         }
 
     def test_lines_of_older_runs_lack_the_times(self):
