@@ -219,6 +219,150 @@ def _apart(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
     return float((apart / whole) ** 0.5) if whole else apart**0.5
 
 
+def normalised(double: bool) -> float:
+    """Largest difference of synchronised batch norms on 3 processes from one on the whole batch: outputs,
+    gradients of values, weight and bias, running statistics."""
+    import torch
+    from torch import nn
+
+    from taco_kd.train.processes import open_processes
+    from taco_kd.train.sync_batch_norm import is_synchronised, synchronise
+
+    torch.set_default_dtype(torch.float64 if double else torch.float32)
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        norms: list[nn.Module] = [
+            nn.BatchNorm2d(4),
+            nn.BatchNorm2d(4, affine=False),
+            nn.BatchNorm2d(4, momentum=None),
+        ]
+        return nn.Sequential(
+            *[layer for norm in norms for layer in (nn.Conv2d(4, 4, 3, bias=False), norm, nn.Tanh())]
+        )
+
+    def done(network: nn.Module, values: torch.Tensor) -> list[torch.Tensor]:
+        values = values.clone().requires_grad_()
+        found = []
+        for _ in range(2):
+            output = network(values)
+            (output.square().sum() + (output[:, 0] ** 3).sum()).backward()
+            found.append(output.detach())
+        network.eval()
+        found.append(network(values).detach())
+        assert values.grad is not None
+        return [*found, values.grad, *[p.grad for p in network.parameters() if p.grad is not None]]
+
+    torch.manual_seed(1)
+    batch = torch.randn(6, 4, 9, 9)
+    reference = make()
+    whole = done(reference, batch)
+    starts = [0, 1, 3, 6]  # 1, 2 and 3 images
+
+    def work(rank: int) -> float:
+        processes = open_processes(torch.device("cpu"))
+        network = make()
+        names = list(network.state_dict())
+        synchronise(network, by_torch=False)
+        assert is_synchronised(network)
+        own = slice(starts[rank], starts[rank + 1])
+        mine = done(network, batch[own])
+        assert list(network.state_dict()) == names
+        apart = []
+        for place, (ours, theirs) in enumerate(zip(mine, whole, strict=True)):
+            if place < 4:  # of the images
+                apart.append(float((ours - theirs[own]).abs().max() / theirs.abs().max()))
+            else:  # of the weights: summed over the processes
+                torch.distributed.all_reduce(ours)
+                apart.append(float((ours - theirs).abs().max() / theirs.abs().max()))
+        for name, value in reference.state_dict().items():
+            apart.append(
+                float((network.state_dict()[name] - value).abs().max() / value.abs().max().clamp(min=1))
+            )
+        make().load_state_dict(network.state_dict())
+        processes.wait()
+        return max(apart)
+
+    answers = forked(3, work)
+    torch.set_default_dtype(torch.float32)
+    assert not any(code for code, _ in answers), answers
+    return max(result for _, result in answers)
+
+
+def lost(data: Path, folder: Path) -> dict[str, Any]:
+    """Kill one of two processes inside a step; go on; compare with the undisturbed run of two processes."""
+    from killing import SMALL, left
+
+    words = ["train", "--data", str(data), "--steps", "4", "--device", "cpu", *SMALL]
+    words += ["--set", "train.ema_decay=0.5", "--set", "train.batch_size=4"]
+
+    def command(*words: str, die: bool = False) -> Callable[[int], Any]:
+        def work(rank: int) -> None:
+            import torch
+
+            from taco_kd.cli.app import main
+
+            said = (folder / f"said-{rank}").open("w")
+            for number in (1, 2):
+                os.dup2(said.fileno(), number)
+            if die and rank == 1:
+                update, count = torch.Tensor.backward, iter(range(9))
+
+                def backward(*args: Any, **kwargs: Any) -> None:
+                    update(*args, **kwargs)
+                    if next(count) == 2:
+                        os.kill(os.getpid(), 9)
+
+                torch.Tensor.backward = backward  # type: ignore[method-assign]
+            sys.argv = ["taco-kd", *words]
+            try:
+                main()
+            except SystemExit as end:
+                os._exit(int(end.code or 0))
+
+        return work
+
+    def run(*more: str, die: bool = False) -> tuple[list[int], list[str]]:
+        codes = [code for code, _ in forked(2, command(*more, die=die))]
+        return codes, [(folder / f"said-{rank}").read_text() for rank in range(2)]
+
+    found: dict[str, Any] = {}
+    whole, cut = folder / "whole", folder / "cut"
+    found["undisturbed"], _ = run(*words, "--out", str(whole))
+    found["killed"], found["said"] = run(*words, "--out", str(cut), die=True)
+    found["checkpoints"] = sorted(file.name[:9] for file in (cut / "checkpoint").iterdir())
+    found["resumed"], _ = run("train", "--resume", str(cut))
+    found["same"] = left(cut) == left(whole)
+    return found
+
+
+def differing(data: Path, folder: Path) -> dict[str, Any]:
+    """Two processes that are given other data, or other settings."""
+    from killing import SMALL, synthetic
+
+    other = synthetic(folder / "other", seed=12)
+    found = {}
+    for name in ("data", "settings"):
+
+        def work(rank: int, name: str = name) -> None:
+            from taco_kd.cli.app import main
+
+            said = (folder / f"said-{rank}").open("w")
+            os.dup2(said.fileno(), 2)
+            place = other if rank == 1 and name == "data" else data
+            steps = "3" if rank == 1 and name == "settings" else "2"
+            sys.argv = ["taco-kd", "train", "--data", str(place), "--out", str(folder / "run"), *SMALL]
+            sys.argv += ["--steps", steps, "--device", "cpu"]
+            try:
+                main()
+            except SystemExit as end:
+                os._exit(int(end.code or 0))
+
+        codes = [code for code, _ in forked(2, work)]
+        found[name] = [codes, [(folder / f"said-{rank}").read_text() for rank in range(2)]]
+    return found
+
+
 def main(names: list[str]) -> None:
     from killing import synthetic
 
@@ -226,17 +370,26 @@ def main(names: list[str]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         data = synthetic(Path(folder) / "data")
+        special: dict[str, Callable[[], Any]] = {
+            "batch norm": lambda: normalised(double=False),
+            "batch norm, float64": lambda: normalised(double=True),
+            "lost": lambda: lost(data, Path(folder)),
+            "differing": lambda: differing(data, Path(folder)),
+        }
         if names:
-            print(json.dumps({name: measured(CASES[name], data) for name in names}))
+            found = {
+                name: special[name]() if name in special else measured(CASES[name], data) for name in names
+            }
+            print(json.dumps(found))
             return
         print("| case | gradients of step 1 | weights after 3 steps | losses |\n| --- | --- | --- | --- |")
         for name, case in CASES.items():
-            found = measured(case, data)
-            if "failed" in found:
-                print(f"| {name} | exit codes {found['failed']} | | |", flush=True)
+            result = measured(case, data)
+            if "failed" in result:
+                print(f"| {name} | exit codes {result['failed']} | | |", flush=True)
                 continue
-            numbers = " | ".join(f"{found[what]:.1e}" for what in ("gradients", "weights", "loss"))
-            agree = "" if found["ranks agree"] and not found["skipped"] else " (ranks DISAGREE or skipped)"
+            numbers = " | ".join(f"{result[what]:.1e}" for what in ("gradients", "weights", "loss"))
+            agree = "" if result["ranks agree"] and not result["skipped"] else " (ranks DISAGREE or skipped)"
             print(f"| {name}{agree} | {numbers} |", flush=True)
 
 

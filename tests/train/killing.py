@@ -383,11 +383,11 @@ class Matrix:
             yield self.killed([{"point": first}, {"point": second}], by_flag=place % 2 == 1)
 
 
-def synthetic(folder: Path) -> Path:
+def synthetic(folder: Path, seed: int = 11) -> Path:
     from taco_kd.config import PrepareConfig
     from taco_kd.data.prepare import prepare
 
-    config = PrepareConfig(source="synthetic", scenes=12, size=96, seed=11, workers=1, train_ratio=0.7)
+    config = PrepareConfig(source="synthetic", scenes=12, size=96, seed=seed, workers=1, train_ratio=0.7)
     return prepare(config, folder).path
 
 

@@ -45,6 +45,7 @@ def fill(disk: Path, leave_bytes: int) -> Path:
     return filler
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_goes_on_with_room(server, small_disk, tiny_data, tmp_path):
     """The first checkpoint is of 13 MB, the others, with the averages of the optimiser, of 26 MB."""
     done = server.run(command(tiny_data, tmp_path / "run"), tmp_path)

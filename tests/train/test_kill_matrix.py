@@ -35,6 +35,7 @@ def test_killed_inside_a_step_and_inside_the_write(server, tiny_data, tmp_path):
     require_identical(outcomes)
 
 
+@pytest.mark.slow
 def test_killed_while_it_clears_an_old_run(server, tiny_data, tmp_path):
     case = killing.Case("new", ["train", "--steps", "1", "--overwrite"])
     matrix = killing.Matrix(server, case, tiny_data, tmp_path / "matrix")
@@ -58,6 +59,7 @@ def test_killed_at_many_points(server, tiny_data, tmp_path, case):
     require_identical(list(matrix.outcomes(40, seed=1)))
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_through_the_command_line(server, tiny_data, tmp_path):
     matrix = killing.Matrix(server, killing.CASES[0], tiny_data, tmp_path / "matrix")
     run = matrix.folder / "run"

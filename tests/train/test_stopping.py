@@ -30,7 +30,7 @@ def undisturbed(server, tiny_data, tmp_path_factory):
     return killing.left(out)
 
 
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("number", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
 def test_the_step_is_finished_and_saved(server, tiny_data, undisturbed, tmp_path, number):
     out = tmp_path / "run"
     done = server.run(command(tiny_data, out), out, signals={"before backward": number})
@@ -79,6 +79,7 @@ def test_before_the_first_step(server, tiny_data, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_in_the_teacher_gate(server, tiny_data, tmp_path):
     out = tmp_path / "run"
     done = server.run(command(tiny_data, out, name="distill"), tiny_data.parent)
