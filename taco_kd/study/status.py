@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from taco_kd.data.part import put_aside
 from taco_kd.errors import DataError
 from taco_kd.files import read_json, write_json
 from taco_kd.runs import DataDir
@@ -122,6 +123,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _steps_of_epochs(cell: Cell, data: DataDir) -> int:
     images = int(data.record()["counts"]["train"]["images"])
+    if images and cell.recipe.train.hold_out:
+        stay, _ = put_aside(data, cell.recipe.train.hold_out, cell.recipe.train.seed)
+        images = len(stay.image_ids)
     if images == 0:
         raise DataError(f"{data.path}: the train split holds no image")
     return max(1, cell.recipe.train.epochs * (images // min(cell.recipe.train.batch_size, images)))

@@ -18,7 +18,7 @@ from taco_kd.models.settings import initial_student
 from taco_kd.models.settings import teacher as load_teacher
 from taco_kd.progress import notice
 from taco_kd.runs import DataDir
-from taco_kd.train.choosing import trained_on
+from taco_kd.train.choice import trained_on
 from taco_kd.train.image_checks import check_images
 from taco_kd.train.network import freeze, shape_for_speed
 from taco_kd.train.optim import build_optimizer

@@ -13,20 +13,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from taco_kd.config import TrainConfig
-from taco_kd.data.dataset import DetectionDataset
-from taco_kd.data.part import put_aside
 from taco_kd.errors import DataError
 from taco_kd.files import replacing
 from taco_kd.models import zoo
 from taco_kd.models.detector import Detector
 from taco_kd.models.weights import save_model, weights_hash
-from taco_kd.progress import Tick, notice, warn
-from taco_kd.runs import DataDir, RunDir
+from taco_kd.progress import Tick
+from taco_kd.runs import RunDir
 from taco_kd.train import evaluations
 from taco_kd.train.evaluations import Evaluated, best_of, since_best
 from taco_kd.train.look import Look
-from taco_kd.train.session import Session
-from taco_kd.train.state import TrainState
 
 T = TypeVar("T")
 
@@ -42,6 +38,11 @@ Decide = Callable[[Callable[[], T]], T]
 def alone(question: Callable[[], T]) -> T:
     """The decision of a run of one process."""
     return question()
+
+
+def chooses(config: TrainConfig) -> bool:
+    """Whether anything of the run depends on evaluations."""
+    return config.keep == "best" or config.patience is not None
 
 
 class Chooser:
@@ -69,16 +70,11 @@ class Chooser:
         self._saved: int | None = None
         self._kept_at_save: Evaluated | None = None
         self.evaluations: list[Evaluated] = []
-        if self.chooses and config.choose_on == "val":
-            warn(
-                "the weights are chosen on val, the images that results are reported on, so that AP there "
-                "will be too high; train.hold_out=0.1 chooses on training images instead"
-            )
 
     @property
     def chooses(self) -> bool:
         """Whether anything depends on the evaluations."""
-        return self._config.keep == "best" or self._config.patience is not None
+        return chooses(self._config)
 
     def begin(self, step: int) -> None:
         """Before the first step (0), or with what was found up to the checkpoint that is resumed from."""
@@ -200,54 +196,3 @@ class Chooser:
             save_model(self._run.best_file(step), model)
         evaluations.append(self._run, found)
         return found
-
-
-def chooser_of(
-    run: RunDir,
-    config: TrainConfig,
-    dataset: DetectionDataset,
-    *,
-    decide: Decide[Any] = alone,
-) -> Chooser:
-    """The chooser that the settings ask for, of a run that is trained on ``dataset``.
-
-    Raises:
-        DataError: there is no box to evaluate on.
-    """
-    data = DataDir(dataset.data.path)  # the whole of which the run may be trained on a part
-    interval = config.evaluation_interval(max(1, dataset.epoch_images // config.batch_size))
-    look = None
-    if interval is not None and config.choose_on == "val":
-        look = Look(data, "val")
-    elif interval is not None:
-        look = Look(put_aside(data, config.hold_out, config.seed)[1], "train")
-    return Chooser(run, config, look, interval, decide=decide)
-
-
-def trained_on(data: DataDir, config: TrainConfig) -> tuple[DataDir, DataDir | None]:
-    """The dataset whose train split the run is trained on, and one of the training images put aside."""
-    if config.hold_out == 0:
-        return data, None
-    stay, aside = put_aside(data, config.hold_out, config.seed)
-    images, kept = len(aside.image_ids), len(stay.image_ids)
-    notice(f"Put aside: {images:,} of {images + kept:,} training images, to evaluate on during the run.")
-    return stay, aside
-
-
-def evaluate_if_due(chooser: Chooser, state: TrainState, steps_total: int, session: Session) -> bool:
-    """After a step, in all processes: evaluate where that is due.
-
-    Returns:
-        False where a request to stop broke it off.
-    """
-    if not chooser.due(state.step, steps_total):
-        return True
-    found = chooser.evaluate(
-        state.result(),
-        state.step,
-        lambda done, total, _note="": session.tick(state.step, steps_total, f"evaluating {done}/{total}"),
-        lambda: session.stop.requested,
-    )
-    if found is not None and session.first:
-        session.observers.on_evaluated(found)
-    return found is not None

@@ -57,7 +57,7 @@ class LiveView:
 
     def begin(self, begin: Begin) -> None:
         pace = Pace(begin.offset, begin.whole)
-        pace.skipped = self._pace.skipped
+        pace.skipped, pace.unreadable = self._pace.skipped, self._pace.unreadable
         for line in begin.run.evaluations():
             pace.evaluated(line["step"], line["ap"])
         self._pace, self._last = pace, None

@@ -13,6 +13,9 @@ from taco_kd.errors import TacoKDError
 
 Result = TypeVar("Result")
 
+_SHORT = ("can't allocate memory", "not enough memory", "could not create a primitive")
+"""Of PyTorch on a CPU, of Windows, and of oneDNN, which says no more than that."""
+
 
 def unless_short(work: Callable[[], Result]) -> Result | None:
     """What ``work`` returns; None where memory was not enough for it."""
@@ -20,8 +23,8 @@ def unless_short(work: Callable[[], Result]) -> Result | None:
         return work()
     except (torch.OutOfMemoryError, MemoryError):
         return None
-    except RuntimeError as error:  # what the allocator of the CPU raises
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+    except RuntimeError as error:  # what a CPU has instead
+        if any(words in str(error) for words in _SHORT):
             return None
         raise
 

@@ -48,6 +48,7 @@ class Pace:
         step_s: seconds of a step, smoothed.
         waiting: share of them spent waiting for data.
         skipped: steps whose loss was not finite.
+        unreadable: files of images that could not be read.
         evaluations: AP (0..1) over steps, ``best`` the highest.
     """
 
@@ -56,12 +57,14 @@ class Pace:
         self.last: dict[str, Any] = {}
         self.losses, self.evaluations = Curve(), Curve()
         self.skipped = 0
+        self.unreadable: set[str] = set()
         self._recent: deque[tuple[float, float | None, float]] = deque(maxlen=SMOOTH_STEPS)
         self._loss: float | None = None
 
     def add(self, line: Mapping[str, Any]) -> None:
         """One step, as the log has it."""
         self.last = dict(line)
+        self.unreadable.update(line.get("quarantined") or ())
         loss = line.get("loss")
         if line.get("skipped"):
             self.skipped += 1
@@ -139,6 +142,7 @@ class Pace:
             ("AP", None if ap is None else f"{100 * ap[1]:.1f} at {ap[0]:,}"),
             ("best", None if best is None or best == ap else f"{100 * best[1]:.1f} at {best[0]:,}"),
             ("skipped", str(self.skipped) if self.skipped else None),
+            ("unreadable", str(len(self.unreadable)) if self.unreadable else None),
         ]
         return [(name, value) for name, value in rows if value is not None]
 

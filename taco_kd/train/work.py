@@ -18,7 +18,8 @@ from taco_kd.models.weights import weights_hash
 from taco_kd.progress import notice, warn
 from taco_kd.runs import RunDir
 from taco_kd.train import checkpoint
-from taco_kd.train.choosing import Chooser, chooser_of, evaluate_if_due
+from taco_kd.train.choice import chooser_of, evaluate_if_due
+from taco_kd.train.choosing import Chooser
 from taco_kd.train.liveness import this_process
 from taco_kd.train.log_file import LogFile, cut
 from taco_kd.train.loop import StepRecord, steps

@@ -265,7 +265,7 @@ def test_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     one = prepare(config.model_copy(update={"workers": 1}), tmp_path / "one")
     two = prepare(config.model_copy(update={"workers": 2}), tmp_path / "two")
     assert contents(one.path) == contents(two.path)
-    assert len(contents(one.path)) == 2 * 70 + 6
+    assert len(contents(one.path)) == 2 * 70 + 7
     assert one.content_hash == two.content_hash
 
 

@@ -1,7 +1,10 @@
 """Choices on images put aside: nothing leaks, nothing is disturbed, nothing is lost by a kill."""
 
 import dataclasses
+import os
 import shutil
+import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from taco_kd.config import load_recipe
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.mixture import mixed_with_pseudo
 from taco_kd.data.part import part_of, put_aside
-from taco_kd.errors import DataError, UsageError
+from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.evaluate.coco_metrics import evaluate_coco
 from taco_kd.evaluate.predict import predict
 from taco_kd.evaluate.stage import evaluate
@@ -311,16 +314,22 @@ def test_a_killed_run_makes_the_same_choices(at, often, recipe_of, small_data, t
     assert run.record()["final_hash"] == whole.record()["final_hash"]
 
 
-def test_a_run_killed_during_an_evaluation_makes_up_for_it(recipe_of, small_data, tmp_path):
+@pytest.mark.parametrize("by", [StopError, InterruptedRunError])
+def test_a_run_stopped_during_an_evaluation_makes_up_for_it(by, recipe_of, small_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(look, "predict", partial(predict, batch_size=1))  # several ticks
     recipe = recipe_of(*ASIDE, "train.keep=best", "train.checkpoint_seconds=1e-6")
     whole = train(recipe, small_data, tmp_path / "whole")
 
-    def kill(done, total, note=""):
+    def stop(done, total, note=""):
         if done == 4 and note.startswith("evaluating"):
-            raise StopError
+            if by is StopError:
+                raise StopError
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(StopError):
-        train(recipe, small_data, tmp_path / "cut", on_progress=kill)
+    with pytest.raises(by):
+        train(recipe, small_data, tmp_path / "cut", on_progress=stop)
+    assert [e["step"] for e in RunDir(tmp_path / "cut").evaluations()] == [2]
+    assert len(list(RunDir(tmp_path / "cut").log())) == 4
     run = train(recipe, small_data, tmp_path / "cut", resume=True)
     assert [e["step"] for e in run.evaluations()] == [2, 4, 6]
     assert equal(tensors(whole), tensors(run))

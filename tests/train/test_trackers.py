@@ -9,7 +9,8 @@ from taco_kd.config import load_recipe
 from taco_kd.errors import MissingResourceError, UsageError
 from taco_kd.train import checkpoint
 from taco_kd.train.stage import train
-from taco_kd.train.trackers import hyperparameters, require, step_values, trackers
+from taco_kd.train.tracked_values import hyperparameters, step_values
+from taco_kd.train.trackers import require, trackers
 
 SMALL = [
     *("train.steps=6", "train.batch_size=2", "student.image_size=96", "train.warmup_steps=1"),

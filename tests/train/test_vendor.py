@@ -182,6 +182,28 @@ def test_a_stopped_run_goes_on_after_its_last_whole_epoch(small_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_killed_after_the_trainer_ended_is_only_finished(small_data, tmp_path, monkeypatch):
+    from taco_kd.train.vendor import following, stage
+
+    recipe = recipe_of("train.steps=6", "train.hold_out=0.2")
+    finish = stage._finish
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "_finish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_with_ultralytics(recipe, small_data, tmp_path / "run")
+    monkeypatch.setattr(stage, "_finish", finish)
+    monkeypatch.setattr(following, "listen", lambda *_: pytest.fail("trained again"))
+    run = train_with_ultralytics(recipe, small_data, tmp_path / "run")
+    record = run.record()
+    assert (record["status"], record["steps"], record["epochs"]) == ("finished", 6, 2)
+    assert record["evaluations"]["count"] == 2
+    assert len(list(run.log())) == 6
+
+
+@pytest.mark.slow
 def test_what_a_resume_reads_is_no_pickle_of_objects(small_data, tmp_path):
     recipe = recipe_of("train.steps=12")
     out = tmp_path / "run"
@@ -228,6 +250,7 @@ def test_its_model_scores_the_same_through_its_own_file(model, small_data, tmp_p
         assert theirs.ap == pytest.approx(ours.ap, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_trainer_that_fails_says_its_last_line(small_data, tmp_path):
     data = DataDir(Path(shutil.copytree(small_data.path, tmp_path / "data")))
     for file in (data.path / "labels" / "train").iterdir():

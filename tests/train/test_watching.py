@@ -32,7 +32,7 @@ def step(number, **more):
         **{"step": number, "loss": 10.0 / number, "lr": 1e-3, "grad_norm": 1.0, "images_per_s": 40.0},
         **{"terms": {"box": 6.0 / number, "cls": 4.0 / number}, "raw": {}, "weights": {}, "pairs": 0},
         **{"gradient_shares": None, "data_wait_s": 0.1, "step_s": 0.4, "memory_mb": 1234.0},
-        **{"skipped": False, "micro_batch": 16},
+        **{"skipped": False, "micro_batch": 16, "quarantined": ()},
     }
     return StepRecord(**{**values, **more})
 
@@ -68,7 +68,7 @@ class TestPace:
         pace = Pace(whole=50)
         for number in range(1, 11):
             pace.add(vars(step(number)))
-        pace.add(vars(step(11, loss=None, skipped=True)))
+        pace.add(vars(step(11, loss=None, skipped=True, quarantined=("a.jpg",))))
         pace.evaluated(5, 0.3)
         pace.evaluated(10, 0.2)
         assert pace.step_s == pytest.approx(0.4)
@@ -86,6 +86,7 @@ class TestPace:
             "AP": "20.0 at 10",
             "best": "30.0 at 5",
             "skipped": "1",
+            "unreadable": "1",
         }
 
     def test_lines_of_older_runs_lack_the_times(self):

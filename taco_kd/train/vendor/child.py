@@ -84,7 +84,7 @@ def _kind(base: Any, job: dict[str, Any], tell: TextIO) -> Any:
             network = zoo.load(Path(job["initial"])).network
             network.yaml["yaml_file"] = f"{job['model']}.yaml"  # by which its files say what they are
             self.model = self.set_model_names_for_load(network)
-            return _saved(Path(job["folder"]) / RESUME) if job["resume"] else None
+            return read_resume(Path(job["folder"])) if job["resume"] else None
 
         def _get_warmup_iterations(self, num_batches: int) -> int:
             return int(min(job["warmup_steps"], max(0, self.epochs - 1) * num_batches))
@@ -105,6 +105,7 @@ def _kind(base: Any, job: dict[str, Any], tell: TextIO) -> Any:
             fitness, stopper = self.best_fitness, self.stopper
             state = {
                 "epoch": self.epoch,
+                "stop": bool(self.stop),
                 "model": self.model.state_dict(),
                 "ema": self.ema.ema.state_dict(),
                 "updates": self.ema.updates,
@@ -165,7 +166,13 @@ def _listen(trainer: Any, tell: TextIO) -> None:
     trainer.add_callback("on_train_batch_end", done)
 
 
-def _saved(path: Path) -> dict[str, Any]:
+def read_resume(folder: Path) -> dict[str, Any]:
+    """What was saved after the last whole epoch; ``stop`` where that was the last one.
+
+    Raises:
+        DataError: it is damaged, or holds more than tensors and numbers.
+    """
+    path = folder / RESUME
     try:
         found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:

@@ -16,6 +16,7 @@ from taco_kd.train.loop import StepRecord
 from taco_kd.train.observers import Observers
 from taco_kd.train.stopping import StopRequests
 from taco_kd.train.vendor.arguments import Plan
+from taco_kd.train.vendor.child import read_resume
 from taco_kd.train.vendor.process import listen
 
 
@@ -30,6 +31,8 @@ def follow(
     look: tuple[DataDir, Split] | None,
 ) -> bool:
     """Listen until the trainer has ended (True) or a stop was asked for (False); ``record`` is kept up."""
+    if job["resume"] and (saved := read_resume(run.vendor_dir))["stop"]:
+        return _ended(run, record, planned, saved["epoch"] + 1, look)
     images = len(look[0].coco(look[1])["images"]) if look is not None else 0
     batch, total = planned.arguments["batch"], planned.steps_total
     before, began = (
@@ -79,6 +82,22 @@ def follow(
         record.update(status="stopped", steps=record["epochs"] * planned.batches)
         run.write_record(record)
     return ended
+
+
+def _ended(
+    run: RunDir, record: dict[str, Any], planned: Plan, epochs: int, look: tuple[DataDir, Split] | None
+) -> bool:
+    """The trainer was done when the run was killed, and only the end of the record is missing."""
+    before, found = run.record(), evaluations.read(run)
+    images = int((before.get("evaluations") or {}).get("images") or 0)
+    record.update(
+        seconds=before.get("seconds", 0.0),
+        steps=epochs * planned.batches,
+        epochs=epochs,
+        stopped_early=epochs < planned.epochs,
+        evaluations=_summary(found, look, images),
+    )
+    return True
 
 
 def _step(told: dict[str, Any], batch: int) -> StepRecord:

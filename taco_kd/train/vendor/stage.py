@@ -22,7 +22,8 @@ from taco_kd.models.settings import initial_student
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.progress import Tick, notice
 from taco_kd.runs import BEGINNING, DataDir, RunDir, Split, check_claim
-from taco_kd.train.choosing import trained_on
+from taco_kd.train.choice import trained_on, warn_of_val
+from taco_kd.train.choosing import chooses
 from taco_kd.train.liveness import this_process
 from taco_kd.train.observers import Observer, Observers
 from taco_kd.train.processes import Processes
@@ -71,6 +72,7 @@ def train_with_ultralytics(
     require_possible(recipe, student)
     for report in reports:
         notice(report.line())
+    warn_of_val(recipe.train)
     train, aside = trained_on(data, recipe.train)
     images = len(train.coco("train")["images"])
     planned = plan(recipe, student, images, str(device))
@@ -162,7 +164,6 @@ def _record(
     recipe: Recipe, data: DataDir, student: Detector, reports: list[LoadReport], planned: Plan
 ) -> dict[str, Any]:
     config = recipe.train
-    chooses = config.keep == "best" or config.patience is not None
     return {
         "format": 1,
         "status": "running",
@@ -184,7 +185,7 @@ def _record(
         "teacher_hash": None,
         "teacher_hashes": [],
         "loads": [asdict(report) for report in reports],
-        "chosen_on": config.choose_on if chooses else None,
+        "chosen_on": config.choose_on if chooses(config) else None,
         "stopped_early": False,
         "steps_total": planned.steps_total,
         "steps": 0,
