@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from taco_kd.disk import room_for
 from taco_kd.errors import DataError
 from taco_kd.files import write_text
 from taco_kd.runs import RunDir
@@ -60,7 +61,7 @@ def write(run: RunDir, evaluations: Iterable[Evaluated]) -> None:
 
 
 def append(run: RunDir, found: Evaluated) -> None:
-    with run.evaluations_file.open("a", encoding="utf-8") as file:
+    with room_for(run.evaluations_file), run.evaluations_file.open("a", encoding="utf-8") as file:
         file.write(_line(found))
         file.flush()
         os.fsync(file.fileno())
