@@ -13,7 +13,6 @@ import torch
 from taco_kd.config import load_recipe
 from taco_kd.data.part import put_aside
 from taco_kd.errors import DataError, InterruptedRunError, TacoKDError, UsageError
-from taco_kd.evaluate.evaluation import Options, evaluate_source
 from taco_kd.evaluate.stage import evaluate, evaluate_initial, evaluate_model
 from taco_kd.models import zoo
 from taco_kd.models.inert_pickle import read_pickled_model
@@ -230,7 +229,7 @@ def test_what_a_resume_reads_is_no_pickle_of_objects(small_data, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["yolo11-nano", "rtdetr-hgnetv2-nano"])
 def test_its_model_scores_the_same_through_its_own_file(model, small_data, tmp_path):
-    """AP of the run is that of best.pt read by our reader, and near that of Ultralytics' own predictor."""
+    """AP of the run is that of the file its trainer wrote, read by our reader."""
     steps = {"yolo11-nano": 500, "rtdetr-hgnetv2-nano": 6}[model]
     more = [f"student.model={model}", f"train.steps={steps}", "train.batch_size=8"]
     recipe = load_recipe("nano-yolo11", [*SMALL, *more, "student.image_size=192"])
@@ -244,10 +243,6 @@ def test_its_model_scores_the_same_through_its_own_file(model, small_data, tmp_p
     assert read.ap == ours.ap
     if model == "yolo11-nano":
         assert ours.ap > 0.01
-        options = Options(data=data, split="train", trust_pickle=True)
-        theirs = evaluate_source(str(file), tmp_path / "theirs", options).analysis.metrics
-        # its predictor gives a box one class alone, where ours (and its validator) give it all that it may be
-        assert theirs.ap == pytest.approx(ours.ap, abs=0.05)
 
 
 @pytest.mark.slow
