@@ -42,8 +42,9 @@ from taco_kd.models import zoo
 from taco_kd.models.detector import Detector
 from taco_kd.progress import notice
 from taco_kd.train.caching import open_caches
-from taco_kd.train.loop import TrainState, steps
+from taco_kd.train.loop import steps
 from taco_kd.train.optim import build_optimizer
+from taco_kd.train.state import TrainState
 from taco_kd.types import total
 
 TARGETS = (

@@ -15,15 +15,14 @@ from taco_kd.data.batch import Batch
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.loading import training_batches
 from taco_kd.errors import TacoKDError
+from taco_kd.train.done import Done
 from taco_kd.train.memory import peak_mb
 from taco_kd.train.optim import lr_at, set_lr
 from taco_kd.train.processes import Processes
 from taco_kd.train.selfcheck import SelfCheck
-from taco_kd.train.state import TrainState, make_ema
-from taco_kd.train.step import Done, Stepper
+from taco_kd.train.state import TrainState
+from taco_kd.train.step import Stepper
 from taco_kd.train.trouble import save_batch
-
-__all__ = ["StepRecord", "TrainState", "make_ema", "steps"]
 
 
 @dataclass(frozen=True)

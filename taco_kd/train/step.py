@@ -7,81 +7,32 @@ again, after a crash or because memory was not enough, is the same step.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from taco_kd.config import TrainConfig
 from taco_kd.data.batch import Batch
-from taco_kd.distill.distiller import Compared, DistillTerms
-from taco_kd.distill.lesson import Taught
+from taco_kd.distill.distiller import DistillTerms
 from taco_kd.distill.weighting import DETECTION
 from taco_kd.errors import TacoKDError
 from taco_kd.progress import warn
+from taco_kd.train.done import Done, summed
+from taco_kd.train.forward import Forward, Part
 from taco_kd.train.memory import at_any_cost, give_back, unless_short
 from taco_kd.train.network import batch_norms, guard_single_images, train_mode
 from taco_kd.train.processes import LostProcessError, Processes
+from taco_kd.train.seeding import seed_step
 from taco_kd.train.selfcheck import SelfCheck
 from taco_kd.train.state import TrainState
 from taco_kd.train.sync_batch_norm import gradients_alone, is_synchronised
-from taco_kd.types import DetectorOutput, Targets, total
-
-SEED_STRIDE = 10_000_019
-"""Between the seeds of two runs; larger than any number of steps."""
+from taco_kd.types import total
 
 MEASURE_EVERY = 100
 """Gradient shares are measured in the first step and in every so many; to measure a term costs about as much
 as half a step."""
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass
-class Done:
-    """What a step found, in all processes together.
-
-    Attributes:
-        terms: as they enter the sum.
-        raw, weights: distillation terms without their weights, and the weights.
-        pairs: pairs of queries of teacher and student.
-        gradient_shares: of the distillation terms and of ``detection``, in the steps that measure them.
-        finite: whether loss and gradient are.
-        overflow: whether the gradient was too large for fp16, so that the loss is scaled less from now on.
-        grad_norm: before clipping; 0 where nothing was updated.
-        stop: whether a process was asked to stop.
-        quarantined: files that could not be read, in whose place other images were taken.
-    """
-
-    terms: dict[str, float]
-    raw: dict[str, float]
-    pairs: int
-    finite: bool
-    weights: dict[str, float] = field(default_factory=dict)
-    gradient_shares: dict[str, float] | None = None
-    overflow: bool = False
-    grad_norm: float = 0.0
-    stop: bool = False
-    quarantined: tuple[str, ...] = ()
-
-    @property
-    def loss(self) -> float:
-        return sum(self.terms.values())
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The forward pass of a micro-batch, and which share of the step its terms are."""
-
-    output: DetectorOutput
-    compared: Compared | None
-    detection_share: float
-    image_share: float
 
 
 class Stepper:
@@ -106,7 +57,8 @@ class Stepper:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.state, self.config, self.processes = state, config, processes
-        self._steps_total, self._labels = steps_total, labels
+        self._steps_total = steps_total
+        self._forward = Forward(state, config, processes.device, labels=labels, check=check)
         self._check, self._stopping = check, stopping
         self._synchronised = is_synchronised(state.student)
         self._told_by_predictions = labels and state.student.divides_by_predictions
@@ -181,7 +133,7 @@ class Stepper:
         short_anywhere, stop, unreadable = self.processes.sums(asked)
         if short_anywhere:
             return None
-        done = self._numbers(numbers)
+        done = summed(numbers, self.processes)
         if said is not None:
             done.weights, done.gradient_shares = said.weights, said.gradient_shares
         done.stop = bool(stop)
@@ -216,28 +168,7 @@ class Stepper:
         for start in range(0, count, size):
             yield batch.part(start, start + size)
 
-    def _forward(self, batch: Batch, images: float, boxes: float) -> _Part:
-        state, device = self.state, self.processes.device
-        pixels = batch.images.to(device, non_blocking=True).float() / 255
-        if self.config.channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        targets = [t.to(device) for t in batch.targets]
-        wanted = targets if self._labels else None
-        compared = None
-        with self._autocast():
-            if state.distiller is None:
-                output = state.student(pixels, wanted)
-            else:
-                taught = self._teach(batch, pixels, targets)
-                if not self._labels and state.distiller.features_only:
-                    output = state.student.backbone_output(pixels)
-                else:
-                    output = state.student(pixels, wanted, **state.distiller.asks(taught))
-                compared = state.distiller.compare(output, taught)
-        own = max(1.0, state.student.normaliser(batch.targets))
-        return _Part(output, compared, own / boxes, len(batch.images) / images)
-
-    def _shared(self, found: _Part | None) -> _Part | None:
+    def _shared(self, found: Part | None) -> Part | None:
         """``found`` with its share by what the losses were divided by, where only predictions tell that.
 
         Not with micro-batches, of which the last would have to be seen before the first gradient.
@@ -248,17 +179,7 @@ class Stepper:
         whole = self.processes.sums([own])[0]
         return found and replace(found, detection_share=max(1.0, own) / max(1.0, whole))
 
-    def _teach(self, batch: Batch, images: Tensor, targets: list[Targets]) -> list[Taught]:
-        """What each teacher says of the batch: one forward of it, or none where its answers are kept."""
-        assert self.state.distiller is not None
-        seed = self.config.seed * SEED_STRIDE + self.state.step
-        taught = self.state.distiller.teach(images, targets, seed=seed, batch=batch)
-        if self._check is not None:
-            for each in taught:
-                self._check.teacher_output(each.output)
-        return taught
-
-    def _norms(self, found: _Part | None) -> Mapping[str, float] | None:
+    def _norms(self, found: Part | None) -> Mapping[str, float] | None:
         """Gradient norms over all processes, taken in by the weighting; None: out of memory.
 
         The maps of the processes are parts of one batch, so squares add up: each term's gradient there is
@@ -279,14 +200,14 @@ class Stepper:
         distiller.weighting.observe(norms)
         return norms
 
-    def _weigh(self, found: _Part, norms: Mapping[str, float] | None) -> DistillTerms | None:
+    def _weigh(self, found: Part, norms: Mapping[str, float] | None) -> DistillTerms | None:
         if self.state.distiller is None or found.compared is None:
             return None
         return self.state.distiller.weigh(
             found.compared, step=self.state.step, steps_total=self._steps_total, norms=norms
         )
 
-    def _backward(self, found: _Part, said: DistillTerms | None) -> dict[str, Tensor]:
+    def _backward(self, found: Part, said: DistillTerms | None) -> dict[str, Tensor]:
         """Add the gradients of a micro-batch; its terms, and the raw ones, by name. Waits for nothing."""
         terms = {name: found.detection_share * term for name, term in found.output.losses.items()}
         if said is not None:
@@ -300,19 +221,6 @@ class Stepper:
             numbers |= {f"raw {name}": found.image_share * term.detach() for name, term in said.raw.items()}
             numbers["pairs"] = loss.new_tensor(float(said.pairs))
         return numbers
-
-    def _numbers(self, parts: list[dict[str, Tensor]]) -> Done:
-        """The terms, summed over micro-batches and processes."""
-        names = list(parts[0])
-        table = torch.stack([torch.stack([part[name].double() for name in names]) for part in parts]).sum(0)
-        values = dict(zip(names, self.processes.sums(table.tolist()), strict=True))
-        kinds: dict[str, dict[str, float]] = {"term": {}, "raw": {}}
-        for name, value in values.items():
-            kind, _, rest = name.partition(" ")
-            if rest:
-                kinds[kind][rest] = value
-        finite = all(math.isfinite(value) for value in kinds["term"].values())
-        return Done(kinds["term"], kinds["raw"], int(values.get("pairs", 0)), finite)
 
     def _update(self, done: Done) -> None:
         state = self.state
@@ -336,10 +244,6 @@ class Stepper:
             if state.ema is not None:
                 state.ema.update_parameters(state.student)
 
-    def _autocast(self) -> AbstractContextManager[None]:
-        dtype = PRECISIONS.get(self.config.precision)
-        return torch.autocast(self.processes.device.type, dtype, enabled=dtype is not None)
-
     def _halve(self, share: int) -> None:
         """Half as many images at a time; the gradients of the step stay what they are."""
         state = self.state
@@ -357,11 +261,3 @@ class Stepper:
                 f"out of memory at step {state.step + 1}: {state.micro_batch} images at a time from now on, "
                 "their gradients summed to the same batch"
             )
-
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Set the generators of Python, NumPy and torch to where this step of this process begins."""
-    value = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
-    random.seed(value)
-    np.random.seed(value)
-    torch.manual_seed(value)

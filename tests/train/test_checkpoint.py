@@ -14,8 +14,8 @@ from torch import nn
 from taco_kd.errors import DataError
 from taco_kd.files import sha256_file
 from taco_kd.train import checkpoint
-from taco_kd.train.loop import TrainState, make_ema
 from taco_kd.train.packing import Packer, unpack
+from taco_kd.train.state import TrainState, make_ema
 
 numbers = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 tensors = st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool]).flatmap(

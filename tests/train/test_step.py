@@ -14,8 +14,9 @@ from taco_kd.models.settings import initial_student
 from taco_kd.train.loop import steps
 from taco_kd.train.optim import build_optimizer
 from taco_kd.train.processes import Processes
+from taco_kd.train.seeding import seed_step
 from taco_kd.train.state import TrainState, make_ema
-from taco_kd.train.step import Stepper, seed_step
+from taco_kd.train.step import Stepper
 
 CPU = torch.device("cpu")
 
