@@ -6,13 +6,13 @@ L_total = L_student + l_feat L_feat + l_cls L_cls + l_box L_box (Eq. 1 of RT-CO-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from taco_kd.config import LessonConfig
 from taco_kd.data.batch import Batch
-from taco_kd.distill.lesson import Lesson, Taught
+from taco_kd.distill.lesson import Answer, ByLayer, Lesson, Taught
 from taco_kd.distill.teacher_cache import TeacherCache
 from taco_kd.distill.weighting import DETECTION, Weighting, gradient_norms
 from taco_kd.errors import UsageError
@@ -22,10 +22,22 @@ from taco_kd.types import DetectorOutput, QueryGroup, Targets, total
 
 @dataclass(frozen=True)
 class Compared:
-    """What the lessons found in one batch: unweighted terms by name, and pairs of all lessons together."""
+    """What the lessons found in one batch.
+
+    Attributes:
+        raw: unweighted terms by name.
+        pairs: of all lessons together.
+        by_layer: of the terms over pairs, those of each decoder layer.
+    """
 
     raw: dict[str, Tensor]
     pairs: int
+    by_layer: dict[str, ByLayer]
+
+    def counted(self, shares: Mapping[str, Tensor]) -> Compared:
+        """With each layer of a term over pairs multiplied by its share [L]."""
+        scaled = {name: (self.by_layer[name].values * share).mean() for name, share in shares.items()}
+        return replace(self, raw={**self.raw, **scaled})
 
 
 @dataclass(frozen=True)
@@ -164,12 +176,14 @@ class Distiller(nn.Module):
             taught: what ``teach`` returned for the batch.
         """
         raw: dict[str, Tensor] = {}
+        by_layer: dict[str, ByLayer] = {}
         pairs = 0
         for place, (lesson, said) in enumerate(zip(self.each(), taught, strict=True)):
-            terms, found = lesson(student, said)
-            raw |= {term_name(place, name): term for name, term in terms.items()}
-            pairs += found
-        return Compared(raw, pairs)
+            answer: Answer = lesson(student, said)
+            raw |= {term_name(place, name): term for name, term in answer.terms.items()}
+            by_layer |= {term_name(place, name): layers for name, layers in answer.by_layer.items()}
+            pairs += answer.pairs
+        return Compared(raw, pairs, by_layer)
 
     def weigh(
         self,

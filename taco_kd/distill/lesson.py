@@ -48,6 +48,24 @@ def class_map(config: DistillConfig, student: Sequence[str], teacher: Sequence[s
     return ClassMap.between(student, teacher, table)
 
 
+@dataclass(frozen=True)
+class ByLayer:
+    """A term of each of L taught decoder layers: ``values`` [L], and by what its sum over pairs was divided,
+    ``divisors`` [L], without gradient."""
+
+    values: Tensor
+    divisors: Tensor
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a lesson found: unweighted terms by name, those over pairs by layer too, and how many pairs."""
+
+    terms: dict[str, Tensor]
+    by_layer: dict[str, ByLayer]
+    pairs: int
+
+
 class Lesson(nn.Module):
     """A frozen teacher and the losses that compare a student with it. Owns the projections (trained).
 
@@ -142,23 +160,26 @@ class Lesson(nn.Module):
         )
         return Taught(output, targets, group, pairs)
 
-    def forward(self, student: DetectorOutput, taught: Taught) -> tuple[dict[str, Tensor], int]:
-        """Unweighted terms by name and the number of pairs; gradients reach student and projections only."""
+    def forward(self, student: DetectorOutput, taught: Taught) -> Answer:
+        """Unweighted terms; gradients reach student and projections only."""
         terms: dict[str, Tensor] = {}
         if self.feature_loss is not None:
             maps = student.encoder_maps if self.config.maps == "encoder" else student.features
             terms["features"] = self.feature_loss(maps, taught.output.features)
+        by_layer: dict[str, ByLayer] = {}
         pairs = 0
         if self.needs_predictions:
-            by_layer = [self._compare(layer, found) for layer, found in self._pairs(student, taught)]
-            pairs = by_layer[-1][1]
-            for name in by_layer[-1][0]:
-                terms[name] = torch.stack([found[name] for found, _ in by_layer]).mean()
+            layers = [self._compare(layer, found) for layer, found in self._pairs(student, taught)]
+            pairs = layers[-1][1]
+            for name in layers[-1][0]:
+                values, divisors = zip(*(found[name] for found, _ in layers), strict=True)
+                by_layer[name] = ByLayer(torch.stack(values), torch.stack(divisors))
+                terms[name] = by_layer[name].values.mean()
         if self.attention_loss is not None:
             assert student.attention is not None
             assert taught.output.attention is not None
             terms["attention"] = self.attention_loss(student.attention, taught.output.attention)
-        return terms, pairs
+        return Answer(terms, by_layer, pairs)
 
     def _pairs(self, student: DetectorOutput, taught: Taught) -> list[tuple[LayerOutput, Pairs]]:
         """The decoder layers that are taught, with the pairs of each."""
@@ -170,23 +191,28 @@ class Lesson(nn.Module):
         pairs = pairing.pair_layers(layers, taught.output, self.classes, self.pairing, taught.targets)
         return list(zip(layers, pairs, strict=True))
 
-    def _compare(self, layer: LayerOutput, found: Pairs) -> tuple[dict[str, Tensor], int]:
-        config, terms = self.config, dict[str, Tensor]()
+    def _compare(self, layer: LayerOutput, found: Pairs) -> tuple[dict[str, tuple[Tensor, Tensor]], int]:
+        """Each term of one layer and what it was divided by; and the number of pairs."""
+        config, terms = self.config, dict[str, tuple[Tensor, Tensor]]()
         logits = self.classes.student_logits(layer.logits[found.image, found.student])
         boxes = layer.boxes_cxcywh[found.image, found.student]
+        images, count = layer.logits.new_tensor([len(layer.logits), len(found)]).unbind()
+        scores = found.score.detach().sum().to(count.dtype)
         if config.classes == "softmax-kl":
-            terms["classes"] = softmax_kl(
+            kl = softmax_kl(
                 logits,
                 found.target_logits,
                 temperature=config.temperature,
                 reduction=config.kl_reduction,
                 images=len(layer.logits),
             )
+            terms["classes"] = kl, images if config.kl_reduction == "images" else count
         elif config.classes != "off":
             focus = 2.0 if config.classes == "sigmoid-qfl" else 0.0
-            terms["classes"] = sigmoid_bce(logits, found.target_logits.sigmoid(), found.score, focus=focus)
+            bce = sigmoid_bce(logits, found.target_logits.sigmoid(), found.score, focus=focus)
+            terms["classes"] = bce, scores
         if config.boxes == "l1":
-            terms["boxes"] = l1(boxes, found.target_boxes)
+            terms["boxes"] = l1(boxes, found.target_boxes), count
         elif config.boxes == "l1-giou":
-            terms["boxes"] = l1_giou(boxes, found.target_boxes, found.score)
+            terms["boxes"] = l1_giou(boxes, found.target_boxes, found.score), scores
         return terms, len(found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +31,29 @@ class Part:
     compared: Compared | None
     detection_share: float
     image_share: float
+
+    def divisors(self) -> list[float]:
+        """What its losses were divided by, as far as only predictions tell."""
+        told = self.output.divisor
+        own = [0.0 if told is None else float(told)]
+        if self.compared is not None:
+            own += [value for term in self.compared.by_layer.values() for value in term.divisors.tolist()]
+        return own
+
+    def counted(self, own: Sequence[float], whole: Sequence[float]) -> Part:
+        """With shares by these divisors: its ``own``, and those of the ``whole`` step."""
+        detection, compared = self.detection_share, self.compared
+        if self.output.divisor is not None:
+            detection = max(1.0, own[0]) / max(1.0, whole[0])
+        if compared is not None:
+            parts = list(zip(own, whole, strict=True))[1:]
+            shares = iter([mine / of_all / self.image_share if of_all else 0.0 for mine, of_all in parts])
+            by_name = {
+                name: term.values.new_tensor([next(shares) for _ in term.divisors])
+                for name, term in compared.by_layer.items()
+            }
+            compared = compared.counted(by_name)
+        return replace(self, detection_share=detection, compared=compared)
 
 
 class Forward:

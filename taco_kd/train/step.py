@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -61,7 +60,10 @@ class Stepper:
         self._forward = Forward(state, config, processes.device, labels=labels, check=check)
         self._check, self._stopping = check, stopping
         self._synchronised = is_synchronised(state.student)
-        self._told_by_predictions = labels and state.student.divides_by_predictions
+        pairs = state.distiller is not None and any(
+            lesson.needs_predictions for lesson in state.distiller.each()
+        )
+        self._told_by_predictions = pairs or (labels and state.student.divides_by_predictions)
         self._unless_short = partial(processes.guarded, at_any_cost) if self._synchronised else unless_short
         if not config.compile:  # which has a backward pass of its own
             guard_single_images(state.student)
@@ -169,15 +171,17 @@ class Stepper:
             yield batch.part(start, start + size)
 
     def _shared(self, found: Part | None) -> Part | None:
-        """``found`` with its share by what the losses were divided by, where only predictions tell that.
+        """``found`` with its shares by what the losses were divided by, where only predictions tell that.
 
-        Not with micro-batches, of which the last would have to be seen before the first gradient.
+        None where memory was not enough in some process. Not with micro-batches, of which the last would
+        have to be seen before the first gradient.
         """
         if self.processes.world == 1 or self.state.micro_batch is not None or not self._told_by_predictions:
             return found
-        own = 0.0 if found is None or found.output.divisor is None else float(found.output.divisor)
-        whole = self.processes.sums([own])[0]
-        return found and replace(found, detection_share=max(1.0, own) / max(1.0, whole))
+        if self.processes.sums([float(found is None)])[0] or found is None:
+            return None
+        own = found.divisors()
+        return found.counted(own, self.processes.sums(own))
 
     def _norms(self, found: Part | None) -> Mapping[str, float] | None:
         """Gradient norms over all processes, taken in by the weighting; None: out of memory.

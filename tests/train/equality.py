@@ -23,6 +23,7 @@ SIZE = ["student.image_size=96"]
 FROZEN, SYNC = "train.freeze_batch_norm=true", "train.sync_batch_norm=true"
 NEW = ["student.weights=random"]
 PAPER = ["distill.gate=off", "distill.min_teacher_score=0"]
+PAIRS = ["distill.gate=off", "distill.features=off"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ CASES = {
     "nano-paper, 5 on 3": Case("nano-paper", [*PAPER, FROZEN], batch=5, world=3),
     "nano-paper, one process without objects": Case("nano-paper", [*PAPER, SYNC], empty="last"),
     "nano-matched, calibrated": Case("nano-matched", ["distill.gate=off", SYNC], batch=5),
+    "nano-matched, no maps, float64": Case("nano-matched", [*PAIRS, FROZEN], double=True),
+    "nano-matched, no maps, 5 on 3": Case("nano-matched", [*PAIRS, FROZEN], batch=5, world=3),
+    "nano-matched, no maps, one process without objects": Case(
+        "nano-matched", [*PAIRS, FROZEN], empty="last"
+    ),
 }
 
 

@@ -22,14 +22,14 @@ TOLERANCE = 1e-4
 QUICK = [
     "rtdetr-nano, synchronised, 5 on 2",
     "yolo11-nano, one process without objects",
-    "nano-paper, 5 on 3",
+    "nano-matched, no maps, 5 on 3",
 ]
 ROUNDED = {
     "rtdetr-nano, synchronised, bf16": "half precision",
     "rtdetr-nano, frozen, bf16": "half precision",
     "rtdetr-nano, bf16 against float32, alone": "half precision",
-    "nano-matched, calibrated": "means over the pairs of each process",
-    "nano-matched, calibrated, float64": "means over the pairs of each process",
+    "nano-matched, calibrated": "maps are correlated over the batch of each process",
+    "nano-matched, calibrated, float64": "maps are correlated over the batch of each process",
 }
 
 
