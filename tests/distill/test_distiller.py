@@ -104,9 +104,36 @@ def test_the_terms_of_every_layer_are_averaged(pair):
     by_layer = []
     for layer in output.layers:
         copy = type(output)(layer.logits, layer.boxes_cxcywh)
-        by_layer.append(distiller.each()[0](copy, distiller.teach(images, targets(2))[0])[0]["boxes"])
+        answer = distiller.each()[0](copy, distiller.teach(images, targets(2))[0])
+        by_layer.append(answer.terms["boxes"])
     by_layer.append(terms.raw["kd_boxes"])
     assert terms.raw["kd2_boxes"].item() == pytest.approx(torch.stack(by_layer).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["paper", "soft"])
+def test_terms_over_pairs_of_two_halves_are_those_of_the_whole(pair, kind):
+    """Whatever the terms are divided by, pairs or their scores, it is told with them, for each layer."""
+    student, teacher = pair
+    soft = DistillConfig(features="off", pairing="hungarian", layers="all", **SOFT)
+    paper = DistillConfig(features="off", boxes="l1", classes="softmax-kl", min_teacher_score=0.0)
+    distiller = make(student, (soft if kind == "soft" else paper, teacher))
+    student.eval()  # no denoising, no statistics: halves are halves
+    images, wanted = torch.rand(3, 3, 192, 192), targets(3)
+
+    def compared(part):
+        said = distiller.teach(images[part], wanted[part])
+        with torch.no_grad():
+            output = student(images[part], wanted[part], **distiller.asks(said))
+        return distiller.compare(output, said)
+
+    whole, halves = compared(slice(0, 3)), [compared(slice(0, 1)), compared(slice(1, 3))]
+    for name, term in whole.by_layer.items():
+        divisors = torch.stack([half.by_layer[name].divisors for half in halves])
+        torch.testing.assert_close(divisors.sum(0), term.divisors)
+        parts = [half.counted({name: d / divisors.sum(0)}) for half, d in zip(halves, divisors, strict=True)]
+        together = sum(part.raw[name].item() for part in parts)
+        assert together == pytest.approx(whole.raw[name].item(), rel=1e-4)
+    assert whole.pairs == sum(half.pairs for half in halves)
 
 
 def test_the_denoising_queries_are_not_distilled(pair):
