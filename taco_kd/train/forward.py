@@ -79,7 +79,7 @@ class Forward:
     def __call__(self, batch: Batch, images: float, boxes: float) -> Part:
         """The pass of ``batch``, a part of a step with so many ``images`` and ``boxes`` in all."""
         state, device = self._state, self._device
-        pixels = batch.images.to(device, non_blocking=True).float() / 255
+        pixels = batch.images.to(device, non_blocking=True).float().div_(255)
         if self._config.channels_last:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         targets = [t.to(device) for t in batch.targets]
