@@ -69,6 +69,7 @@ class Stepper:
             guard_single_images(state.student)
         self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
         self._statistics = [b for norm in batch_norms(state.student) for b in norm.buffers(recurse=False)]
+        self._before = [buffer.clone() for buffer in self._statistics]
 
     def __call__(self, batch: Batch) -> Done:
         """Do the step of ``batch``, which are this process's images of it.
@@ -94,14 +95,15 @@ class Stepper:
 
     def _undo(self) -> Callable[[], None]:
         """A way back to the batch-norm statistics and measured norms of this moment."""
-        before = [buffer.clone() for buffer in self._statistics]
+        for kept, buffer in zip(self._before, self._statistics, strict=True):
+            kept.copy_(buffer)
         distiller = self.state.distiller
         measured = None if distiller is None else distiller.weighting.measured()
 
         def undo() -> None:
             self.state.optimizer.zero_grad(set_to_none=True)
-            for buffer, value in zip(self._statistics, before, strict=True):
-                buffer.copy_(value)
+            for buffer, kept in zip(self._statistics, self._before, strict=True):
+                buffer.copy_(kept)
             if distiller is not None and measured is not None:
                 distiller.weighting.set_extra_state(measured)
 
