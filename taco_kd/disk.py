@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,24 @@ def lock_folder(folder: Path) -> int | None:
         return handle
     os.close(handle)
     return None
+
+
+def locked_new_folder(parent: Path, *, prefix: str, suffix: str = "") -> tuple[Path, int | None]:
+    """A new folder in ``parent`` with a name of its own, and a descriptor that holds its lock until closed.
+
+    The lock tells whoever sweeps away what killed processes left that this one is in work; None where locks
+    do not exist.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix, suffix=suffix))
+        try:
+            held = lock_folder(folder)
+        except OSError:  # taken for a leftover in the moment before it was locked
+            continue
+        if folder.is_dir():
+            return folder, held
+        if held is not None:
+            os.close(held)
 
 
 def lock(handle: int) -> bool:

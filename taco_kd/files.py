@@ -8,13 +8,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from taco_kd.disk import lock_folder, room_for, sync_folder
+from taco_kd.disk import lock_folder, locked_new_folder, room_for, sync_folder
 from taco_kd.errors import DataError
 
 _OLD_SECONDS = 86400
@@ -39,7 +38,8 @@ def replacing(
     """
     with room_for(path, needs_bytes):
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder, held = _locked_folder(path)
+        # in a folder, since a file is not one file: safetensors writes another and renames it
+        folder, held = locked_new_folder(path.parent, prefix=f".{path.name}.", suffix=".tmp")
         aside = folder / path.name
         try:
             yield aside
@@ -54,23 +54,6 @@ def replacing(
             if held is not None:
                 os.close(held)
         sync_folder(path.parent)
-
-
-def _locked_folder(path: Path) -> tuple[Path, int | None]:
-    """A new folder beside ``path``, and a descriptor whose lock tells ``sweep`` that it is in work.
-
-    A folder, since a file is not one file: safetensors writes another and renames it.
-    """
-    while True:
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-        try:
-            held = lock_folder(folder)
-        except OSError:  # taken for a leftover in the moment before it was locked
-            continue
-        if folder.is_dir():
-            return folder, held
-        if held is not None:
-            os.close(held)
 
 
 def sweep(folder: Path) -> None:

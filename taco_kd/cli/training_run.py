@@ -69,9 +69,10 @@ def run_training(
     from taco_kd.train.stage import train as stage
     from taco_kd.train.stopping import StopRequests
     from taco_kd.train.trackers import trackers
+    from taco_kd.train.vendor.arguments import NAME, OWN
     from taco_kd.train.vendor.stage import train_with_ultralytics
 
-    engine = None if engine is None else chosen("engine", engine, ("taco-kd", "ultralytics"))
+    engine = None if engine is None else chosen("engine", engine, (OWN, NAME))
     if resume is not None:
         recipe, data_path, begun_by = _resumed(resume)
         if engine not in (None, begun_by):
@@ -87,7 +88,7 @@ def run_training(
         trackers(curves.names, curves.folder, curves.project) as tracked,
         live_view(recipe.name) as view,
     ):
-        train = train_with_ultralytics if engine == "ultralytics" else stage
+        train = train_with_ultralytics if engine == NAME else stage
         run = train(
             recipe,
             data,

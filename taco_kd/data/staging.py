@@ -9,12 +9,11 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from taco_kd.disk import lock_folder
+from taco_kd.disk import lock_folder, locked_new_folder
 from taco_kd.errors import UsageError
 
 _MARK, _NEW, _OLD = ".partial-", "new", "old"
@@ -34,7 +33,7 @@ def folder_that_becomes(out: Path) -> Iterator[Path]:
     made = [folder for folder in out.parents if not folder.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        workshop, lock = _locked_workshop(out)
+        workshop, lock = locked_new_folder(out.parent, prefix=f".{out.name}{_MARK}")
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
     try:
@@ -71,19 +70,6 @@ def recover(out: Path) -> None:
                 (workshop / _OLD).rename(out)
             shutil.rmtree(workshop, ignore_errors=True)
         finally:
-            os.close(lock)
-
-
-def _locked_workshop(out: Path) -> tuple[Path, int | None]:
-    while True:
-        workshop = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}{_MARK}"))
-        try:
-            lock = lock_folder(workshop)
-        except OSError:  # taken for a leftover in the moment before it was locked
-            continue
-        if workshop.is_dir():
-            return workshop, lock
-        if lock is not None:
             os.close(lock)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from taco_kd.disk import size
 from taco_kd.errors import MissingResourceError
 
 
@@ -47,12 +48,3 @@ class Estimate:
                 f"{size(self.free_bytes)} free; name another folder, or --teacher-cache off, or store less: "
                 "distill.cache_mode=replay, distill.cache_precision=float16, distill.cache_features=false"
             )
-
-
-def size(count: float) -> str:
-    """Bytes for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from taco_kd.config import Recipe, TrainConfig
+from taco_kd.data.batches import steps_per_epoch
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.loading_process import warm_up
 from taco_kd.data.mixture import mixed_with_pseudo
@@ -110,5 +111,4 @@ def images_of(config: TrainConfig, data: DataDir) -> int:
 
 def steps_of(config: TrainConfig, images: int) -> int:
     """Optimiser steps of a run over ``images`` training images; an incomplete last batch is dropped."""
-    per_epoch = images // min(config.batch_size, images)
-    return config.steps or max(1, config.epochs * per_epoch)
+    return config.steps or max(1, config.epochs * steps_per_epoch(config, images))

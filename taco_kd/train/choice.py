@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taco_kd.config import TrainConfig
+from taco_kd.data.batches import steps_per_epoch
 from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.part import put_aside
 from taco_kd.progress import notice, warn
@@ -29,7 +30,7 @@ def chooser_of(
     """
     warn_of_val(config)
     data = DataDir(dataset.data.path)  # the whole of which the run may be trained on a part
-    interval = config.evaluation_interval(max(1, dataset.epoch_images // config.batch_size))
+    interval = config.evaluation_interval(steps_per_epoch(config, dataset.epoch_images))
     look = None
     if interval is not None and config.choose_on == "val":
         look = Look(data, "val")

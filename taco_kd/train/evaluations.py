@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from taco_kd.disk import room_for
 from taco_kd.errors import DataError
 from taco_kd.files import write_text
 from taco_kd.runs import RunDir
+from taco_kd.train.log_file import LogFile, line_of
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,13 @@ def read(run: RunDir, *, up_to: int | None = None) -> list[Evaluated]:
 
 def write(run: RunDir, evaluations: Iterable[Evaluated]) -> None:
     """Replace the file."""
-    write_text(run.evaluations_file, "".join(_line(each) for each in evaluations))
+    write_text(run.evaluations_file, "".join(line_of(asdict(each)) for each in evaluations))
 
 
 def append(run: RunDir, found: Evaluated) -> None:
-    with room_for(run.evaluations_file), run.evaluations_file.open("a", encoding="utf-8") as file:
-        file.write(_line(found))
-        file.flush()
-        os.fsync(file.fileno())
+    with LogFile(run.evaluations_file) as file:
+        file.write(asdict(found))
+        file.sync()
 
 
 def best_of(evaluations: Sequence[Evaluated]) -> Evaluated | None:
@@ -76,8 +72,3 @@ def since_best(evaluations: Sequence[Evaluated]) -> int:
     """How many evaluations in a row found nothing better."""
     best = best_of(evaluations)
     return 0 if best is None else sum(each.step > best.step for each in evaluations)
-
-
-def _line(found: Evaluated) -> str:
-    values: dict[str, Any] = asdict(found)
-    return json.dumps(values) + "\n"

@@ -14,6 +14,11 @@ from taco_kd.files import replacing
 from taco_kd.runs import RunDir
 
 
+def line_of(values: Mapping[str, Any]) -> str:
+    """``values`` as a line of JSON."""
+    return json.dumps(values) + "\n"
+
+
 class LogFile:
     """Appends lines to ``path``, at once and without a buffer: a process that is killed leaves them there."""
 
@@ -27,7 +32,7 @@ class LogFile:
         Raises:
             DiskFullError: there is no room; nothing of the line is left.
         """
-        line = memoryview((json.dumps(values) + "\n").encode())
+        line = memoryview(line_of(values).encode())
         before = os.fstat(self._file.fileno()).st_size
         try:
             with room_for(self.path, len(line)):
@@ -57,4 +62,4 @@ def cut(run: RunDir, step: int) -> None:
         return
     kept = [line for line in run.log() if line["step"] <= step]
     with replacing(run.log_file) as aside:
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        aside.write_text("".join(line_of(line) for line in kept), encoding="utf-8")

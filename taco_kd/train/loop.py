@@ -115,12 +115,12 @@ def steps(
             seconds = time.perf_counter() - started
             yield StepRecord(
                 step=state.step,
-                loss=_finite(done.loss),
+                loss=finite_or_none(done.loss),
                 lr=lr,
                 grad_norm=done.grad_norm,
                 images_per_s=size / seconds,
-                terms={name: _finite(value) for name, value in done.terms.items()},
-                raw={name: _finite(value) for name, value in done.raw.items()},
+                terms={name: finite_or_none(value) for name, value in done.terms.items()},
+                raw={name: finite_or_none(value) for name, value in done.raw.items()},
                 weights=done.weights,
                 pairs=done.pairs,
                 gradient_shares=done.gradient_shares,
@@ -152,6 +152,6 @@ def _count(state: TrainState, done: Done, batch: Batch, config: TrainConfig, fol
     )
 
 
-def _finite(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """For JSON, which knows no other numbers."""
     return value if abs(value) < float("inf") else None

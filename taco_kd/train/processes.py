@@ -103,8 +103,7 @@ class Processes:
         """Raise UsageError unless ``value`` is the same in all processes."""
         if self.world == 1:
             return
-        values: list[Any] = [None] * self.world
-        self.guarded(dist.all_gather_object, values, value)
+        values = self.collect(value)
         if any(each != values[0] for each in values):
             said = ", ".join(f"{each!r} in rank {rank}" for rank, each in enumerate(values))
             raise UsageError(

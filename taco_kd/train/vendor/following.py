@@ -12,7 +12,7 @@ from taco_kd.runs import DataDir, RunDir, Split
 from taco_kd.train import evaluations
 from taco_kd.train.evaluations import Evaluated, best_of
 from taco_kd.train.log_file import LogFile, cut
-from taco_kd.train.loop import StepRecord
+from taco_kd.train.loop import StepRecord, finite_or_none
 from taco_kd.train.observers import Observers
 from taco_kd.train.stopping import StopRequests
 from taco_kd.train.vendor.arguments import Plan
@@ -103,14 +103,13 @@ def _ended(
 def _step(told: dict[str, Any], batch: int) -> StepRecord:
     terms = told["terms"]
     loss = sum(terms.values())
-    finite = math.isfinite(loss)
     return StepRecord(
         step=told["step"],
-        loss=loss if finite else None,
+        loss=finite_or_none(loss),
         lr=told["lr"],
         grad_norm=math.nan,  # which it does not tell
         images_per_s=batch / max(told["step_s"], 1e-9),
-        terms={name: value if math.isfinite(value) else None for name, value in terms.items()},
+        terms={name: finite_or_none(value) for name, value in terms.items()},
         raw={},
         weights={},
         pairs=0,
@@ -118,7 +117,7 @@ def _step(told: dict[str, Any], batch: int) -> StepRecord:
         data_wait_s=told["data_wait_s"],
         step_s=told["step_s"],
         memory_mb=told["memory_mb"],
-        skipped=not finite,
+        skipped=not math.isfinite(loss),
         micro_batch=batch,
         quarantined=(),
     )
