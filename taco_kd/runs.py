@@ -18,6 +18,9 @@ from taco_kd.files import read_json, sweep, write_json
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
 
+PRETRAIN = "pretrain"
+"""Folder of the first stage within a run of two."""
+
 BEGINNING = "beginning"
 """Status of a run whose folder is being cleared for it; nothing else there is its own."""
 
@@ -158,6 +161,11 @@ class RunDir:
     @property
     def model_file(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def pretrain(self) -> RunDir:
+        """The first stage of a run of two, a run of its own inside it."""
+        return RunDir(self.path / PRETRAIN)
 
     @property
     def trouble_dir(self) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taco_kd.errors import DataError
-from taco_kd.runs import RunDir
+from taco_kd.runs import PRETRAIN, RunDir
 from taco_kd.train.liveness import life_of
 from taco_kd.train.pace import Pace
 
@@ -126,7 +126,7 @@ class Follower:
         root = _record(self.run)
         if root is None:
             return State(self.run, "waiting", f"no run in {self.run.path} yet", Pace(), {})
-        first = RunDir(self.run.path / "pretrain")
+        first = self.run.pretrain
         first_record = _record(first)
         in_first = first_record is not None and first_record.get("status") != "finished"
         stage, record = (first, first_record or {}) if in_first else (self.run, root)
@@ -138,7 +138,7 @@ class Follower:
         batch = ((record.get("recipe") or {}).get("train") or {}).get("batch_size")
         self._take_in(before, total or None, batch)
         status, words = self._status(stage, record, root)
-        return State(self.run, status, words, self._pace, root, "pretrain" if in_first else "")
+        return State(self.run, status, words, self._pace, root, PRETRAIN if in_first else "")
 
     def _take_in(self, offset: int, whole: int | None, batch_size: int | None) -> None:
         cut, lines = self._log.read()
@@ -188,4 +188,4 @@ def runs_below(path: Path) -> list[Path]:
     if (path / "run.json").is_file() or not path.is_dir():
         return [path]
     found = [record.parent for depth in ("*", "*/*", "*/*/*") for record in path.glob(f"{depth}/run.json")]
-    return sorted(p for p in found if not (p.name == "pretrain" and (p.parent / "run.json").is_file()))
+    return sorted(p for p in found if not (p.name == PRETRAIN and (p.parent / "run.json").is_file()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -129,13 +129,14 @@ class LiveView:
         lines: list[RenderableType] = [head]
         for figures in (pace.figures(), pace.terms()):
             if figures:
-                lines.append(_row(figures))
+                lines.append(row_of(figures))
         return Group(*lines)
 
     _spinner = Spinner("dots")
 
 
-def _row(pairs: list[tuple[str, str]]) -> Text:
+def row_of(pairs: Sequence[tuple[str, str]]) -> Text:
+    """Names and values side by side."""
     text = Text("  ", overflow="fold")
     for place, (name, value) in enumerate(pairs):
         text.append(("   " if place else "") + name + " ", "dim")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import torch
 from taco_kd.config import Recipe, validate
 from taco_kd.data.batches import check_stop
 from taco_kd.data.dataset import DetectionDataset
-from taco_kd.environment import describe, pick_device
+from taco_kd.environment import pick_device
 from taco_kd.errors import DataError, UsageError
 from taco_kd.files import sha256_json
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
-from taco_kd.runs import BEGINNING, DataDir, RunDir, check_claim
+from taco_kd.runs import BEGINNING, PRETRAIN, DataDir, RunDir, check_claim
 from taco_kd.train import checkpoint
 from taco_kd.train.build import build, images_of, steps_of
 from taco_kd.train.caching import open_caches
@@ -27,14 +26,12 @@ from taco_kd.train.determinism import deterministic
 from taco_kd.train.gate import pass_gate
 from taco_kd.train.observers import Observer, Observers
 from taco_kd.train.processes import LostProcessError, Processes, open_processes
+from taco_kd.train.record import begun
 from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
 from taco_kd.train.stopping import StopRequests
 from taco_kd.train.vendor.arguments import OWN
 from taco_kd.train.work import go_on, held
-
-PRETRAIN = "pretrain"
-"""Folder of the first stage within a run of two."""
 
 COMMON = ("seed", "device", "checkpoint_seconds", "deterministic", "hold_out", "workers")
 """Settings that the first stage takes from the second: one run has one seed, and what is put aside is put
@@ -159,7 +156,7 @@ def _two_stages(
     before, after = (steps_of(each, images) for each in (config, recipe.train))
     for each, count in ((config, before), (recipe.train, after)):
         check_stop(each, images, count)  # of the second stage too, before the first
-    first, alone_session = RunDir(run.path / PRETRAIN), session.part(0, before + after)
+    first, alone_session = run.pretrain, session.part(0, before + after)
     begun = None if resume else _begin(first_recipe, first_recipe, data, alone_session)
     with held(run.path, session.processes):
         if begun is None:
@@ -235,28 +232,13 @@ def _record(
     lessons = [] if state.distiller is None else state.distiller.each()
     hashes = [weights_hash(lesson.teacher.network) for lesson in lessons]
     return {
-        "format": 1,
-        "status": "running",
+        **begun(recipe, data, state.student, reports, steps_total=steps_total),
         "kind": "train" if state.distiller is None else "distill",
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            "path": str(data.path.resolve()),
-            "content_hash": data.content_hash,
-            "image_size": data.record()["image_size"],
-        },
         "pseudo": _pseudo_record(recipe),
-        "class_names": list(data.class_names),
         "class_pairs": lessons[0].class_pairs() if lessons else None,
-        "init_hash": weights_hash(state.student.network),
         "teacher_hash": hashes[0] if hashes else None,
         "teacher_hashes": hashes,
-        "loads": [asdict(report) for report in reports],
-        "steps_total": steps_total,
-        "steps": 0,
-        "seconds": 0.0,
         "quarantined": [],
-        "environment": describe(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taco_kd.train.follow import State
+from taco_kd.train.live import row_of
 from taco_kd.train.pace import Curve, clock, in_words
 from taco_kd.train.plots import plot, sparkline
 
@@ -43,10 +44,7 @@ def _one(state: State, width: int) -> RenderableType:
     lines: list[RenderableType] = [head]
     for figures in (pace.figures(), pace.terms()):
         if figures:
-            text = Text("  ")
-            for place, (name, value) in enumerate(figures):
-                text.append(f"{'   ' if place else ''}{name} ", "dim").append(value)
-            lines.append(text)
+            lines.append(row_of(figures))
     across = max(20, min(100, width - 12))
     lines += _drawn("loss", pace.losses, across, 8, "{:.3g}", 1.0)
     if pace.evaluations.values:

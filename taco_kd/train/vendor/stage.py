@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import torch
 
 from taco_kd.config import Recipe, validate
-from taco_kd.environment import describe, pick_device
+from taco_kd.environment import pick_device
 from taco_kd.errors import DataError, InterruptedRunError, UsageError
 from taco_kd.models.detector import Detector
 from taco_kd.models.inert_pickle import read_pickled_model
@@ -27,6 +25,7 @@ from taco_kd.train.choosing import chooses
 from taco_kd.train.liveness import this_process
 from taco_kd.train.observers import Observer, Observers
 from taco_kd.train.processes import Processes
+from taco_kd.train.record import begun
 from taco_kd.train.stopping import StopRequests
 from taco_kd.train.vendor.arguments import NAME, OWN, Plan, plan, require_possible
 from taco_kd.train.vendor.child import RESUME
@@ -165,33 +164,13 @@ def _record(
 ) -> dict[str, Any]:
     config = recipe.train
     return {
-        "format": 1,
-        "status": "running",
-        "kind": "train",
+        **begun(recipe, data, student, reports, steps_total=planned.steps_total),
         "engine": NAME,
         "engine_version": metadata.version(NAME),
         "engine_arguments": planned.arguments,
         "engine_differs": list(planned.untold),
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {
-            "path": str(data.path.resolve()),
-            "content_hash": data.content_hash,
-            "image_size": data.record()["image_size"],
-        },
-        "pseudo": None,
-        "class_names": list(data.class_names),
-        "class_pairs": None,
-        "init_hash": weights_hash(student.network),
-        "teacher_hash": None,
-        "teacher_hashes": [],
-        "loads": [asdict(report) for report in reports],
         "chosen_on": config.choose_on if chooses(config) else None,
         "stopped_early": False,
-        "steps_total": planned.steps_total,
-        "steps": 0,
         "epochs": 0,
-        "seconds": 0.0,
         "process": this_process(),
-        "environment": describe(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
