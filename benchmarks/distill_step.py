@@ -35,7 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from taco_kd.config import PrepareConfig, Recipe, load_recipe
-from taco_kd.data.dataset import DetectionDataset, training_batch
+from taco_kd.data.batches import Batches
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.prepare import prepare
 from taco_kd.distill.distiller import Distiller
 from taco_kd.models import zoo
@@ -205,7 +206,7 @@ def make(
 
 
 def _batch(dataset: DetectionDataset, config, step: int):
-    return training_batch(dataset, step, batch_size=config.batch_size, seed=config.seed, horizontal_flip=0.0)
+    return Batches(dataset, config, steps_total=10**6).batch(step)
 
 
 def ratios(round_: dict[str, float]) -> dict[str, float]:

@@ -18,13 +18,17 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from taco_kd.data.dataset import Batch, DetectionDataset, training_batch
+from taco_kd.config import TrainConfig
+from taco_kd.data.batch import Batch
+from taco_kd.data.batches import Batches
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.files import replacing
 from taco_kd.models.feature_zoo import find_features, load_features
 from taco_kd.models.weights import save_model
@@ -108,7 +112,7 @@ def turned(batch: Batch, generator: torch.Generator) -> Batch:
             image, x, y, w, h = image.transpose(-1, -2), y, x, h, w
         images.append(image)
         targets.append(Targets(torch.stack([x, y, w, h], -1), found.class_ids, found.image_id))
-    return Batch(torch.stack(images), targets)
+    return replace(batch, images=torch.stack(images), targets=targets)
 
 
 def pretrain(name: str, data: DataDir, out: Path, steps: int, every: int = 100) -> None:
@@ -131,12 +135,13 @@ def pretrain(name: str, data: DataDir, out: Path, steps: int, every: int = 100) 
         heads.load_state_dict(kept["heads"])
         optimizer.load_state_dict(kept["optimizer"])
         done = kept["done"]
+    batches = Batches(dataset, TrainConfig(batch_size=BATCH, seed=0, horizontal_flip=0), steps)
     started, losses = time.perf_counter(), []
     for step in range(done, steps):
         warm = min(1.0, (step + 1) / WARMUP)
         for group in optimizer.param_groups:
             group["lr"] = LR[name] * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-        batch = training_batch(dataset, step, batch_size=BATCH, seed=0, horizontal_flip=0)
+        batch = batches.batch(step)
         batch = turned(batch, torch.Generator().manual_seed(step))
         maps = model.maps(model.normalised(batch.images.float() / 255))
         named = [FeatureMap(m, s.stride, s.name) for m, s in zip(maps, model.features_spec, strict=True)]

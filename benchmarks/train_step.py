@@ -30,7 +30,8 @@ import torch
 from torch import nn
 
 from taco_kd.config import PrepareConfig, StudentConfig, TrainConfig
-from taco_kd.data.dataset import DetectionDataset, training_batch
+from taco_kd.data.batches import Batches
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.prepare import prepare
 from taco_kd.models.settings import initial_student
 from taco_kd.train.loop import steps
@@ -87,7 +88,7 @@ def bare(given: argparse.Namespace, dataset: DetectionDataset, model: nn.Module)
     per_epoch = len(dataset) // given.batch_size
     ready = []
     for step in range(per_epoch):
-        batch = training_batch(dataset, step, batch_size=given.batch_size, seed=0, horizontal_flip=0.0)
+        batch = Batches(dataset, config, STEPS).batch(step)
         ready.append((batch.images.to(device).float() / 255, [t.to(device) for t in batch.targets]))
     shape_for_speed(model, config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from taco_kd.data.batch import WHOLE, Batch, mirrored_targets
+from taco_kd.data.batch import WHOLE, Batch
 from taco_kd.data.sampling import Sampling, epoch_order, repeat_factors
 from taco_kd.errors import DataError
 from taco_kd.runs import DataDir, Split
@@ -175,24 +174,6 @@ class DetectionDataset:
         wanted = list(range(len(self)) if positions is None else positions)
         for start in range(0, len(wanted), batch_size):
             yield self.batch(wanted[start : start + batch_size])
-
-
-def training_batch(
-    dataset: DetectionDataset, step: int, *, batch_size: int, seed: int, horizontal_flip: float
-) -> Batch:
-    """The batch of one step (from 0): shuffled each epoch, incomplete batches dropped.
-
-    Images are mirrored at random. A pure function of its arguments, so a resumed run meets the same
-    batches as an undisturbed one.
-    """
-    positions, (epoch, place) = dataset.step_positions(step, batch_size=batch_size, seed=seed)
-    batch = dataset.batch(positions)
-    turned = np.random.default_rng([seed, epoch, place, 1]).random(len(positions)) < horizontal_flip
-    images, targets = batch.images, list(batch.targets)
-    for i in np.flatnonzero(turned):
-        images[i] = images[i].flip(-1)
-        targets[i] = mirrored_targets(targets[i])
-    return replace(batch, images=images, targets=targets, mirrored=tuple(turned.tolist()))
 
 
 def _targets(image: dict[str, int], annotations: list[dict[str, object]], index: dict[int, int]) -> Targets:

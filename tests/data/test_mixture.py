@@ -11,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taco_kd.data.dataset import DetectionDataset, training_batch
+from taco_kd.config import TrainConfig
+from taco_kd.data.batches import Batches
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.mixture import MixedDataset, mixed_with_pseudo
 from taco_kd.data.overlap import ImagePrint, copies, print_of, prints_of_split
 from taco_kd.errors import DataError, UsageError
@@ -78,8 +80,8 @@ def test_batches_hold_both_and_equal_the_datasets_own_images(small_data, tmp_pat
     pseudo = pseudo_of(small_data, tmp_path / "pseudo")
     labelled = DetectionDataset(small_data, "train", 64)
     mixed, _ = mixed_with_pseudo(labelled, pseudo.path, 0.5)
-    batch = training_batch(mixed, 3, batch_size=4, seed=0, horizontal_flip=0.0)
-    again = training_batch(mixed, 3, batch_size=4, seed=0, horizontal_flip=0.0)
+    config = TrainConfig(batch_size=4, seed=0, horizontal_flip=0.0)
+    batch, again = (Batches(mixed, config, steps_total=4).batch(3) for _ in range(2))
     assert torch.equal(batch.images, again.images)
     ids = [t.image_id for t in batch.targets]
     assert Counter(i < 0 for i in ids) == {True: 2, False: 2}  # ids of the two sets never meet

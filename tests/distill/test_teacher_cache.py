@@ -13,7 +13,9 @@ from cases import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taco_kd.data.dataset import DetectionDataset, training_batch
+from taco_kd.config import TrainConfig
+from taco_kd.data.batches import Batches
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.distill import cache_estimate, shards
 from taco_kd.distill.cache_estimate import Estimate
 from taco_kd.distill.output_entries import join, mirrored, split
@@ -62,7 +64,8 @@ def dataset(small_data):
 
 
 def batch_of(dataset, step, flip=0.5, size=4):
-    batch = training_batch(dataset, step, batch_size=size, seed=1, horizontal_flip=flip)
+    config = TrainConfig(batch_size=size, seed=1, horizontal_flip=flip)
+    batch = Batches(dataset, config, steps_total=step + 1).batch(step)
     return batch, batch.images.float() / 255
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from taco_kd.config import StudentConfig, TrainConfig
-from taco_kd.data.dataset import DetectionDataset, training_batch
+from taco_kd.data.batches import Batches
+from taco_kd.data.dataset import DetectionDataset
 from taco_kd.errors import TacoKDError
 from taco_kd.models import zoo
 from taco_kd.models.settings import initial_student
@@ -53,7 +54,7 @@ def gradients(model, dataset, settings, batch=None):
     """Of one step, by name; what it found; and the state after it."""
     state = TrainState(model, None, Keeper(model.parameters()), None)
     state.micro_batch = settings.micro_batch
-    batch = batch or training_batch(dataset, 0, batch_size=settings.batch_size, seed=0, horizontal_flip=0.0)
+    batch = batch or Batches(dataset, settings, 9).batch(0)
     done = Stepper(state, settings, Processes(CPU), steps_total=9)(batch)
     names = [name for name, _ in model.named_parameters()]
     kept = zip(names, state.optimizer.kept, strict=True)
@@ -77,7 +78,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(dataset, family):
 
 
 def test_parts_without_any_object_count_as_in_the_whole_batch(dataset):
-    batch = training_batch(dataset, 0, batch_size=4, seed=0, horizontal_flip=0.0)
+    batch = Batches(dataset, config(), 9).batch(0)
     none = batch.targets[0].__class__(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 1)
     batch.targets[0] = batch.targets[2] = none
     settings = config(clip_norm=1e9)
@@ -200,7 +201,7 @@ def test_too_many_in_a_row_end_the_run_and_keep_the_batch(dataset, monkeypatch, 
     kept = json.loads((tmp_path / "step-4" / "batch.json").read_text())
     assert kept["terms"]["vfl"] == "nan"
     assert [image["file"] for image in kept["images"]] == ["0.png", "1.png"]
-    batch = training_batch(dataset, 3, batch_size=2, seed=0, horizontal_flip=0.0)
+    batch = Batches(dataset, settings, 4).batch(3)
     assert [i["image_id"] for i in kept["images"]] == [t.image_id for t in batch.targets]
     from PIL import Image
     from torchvision.transforms.functional import pil_to_tensor
