@@ -46,6 +46,16 @@ class View:
     window: Window | None = WHOLE
 
 
+def as_stored(dataset: DetectionDataset, position: int, reader: Reader) -> View:
+    """The image at ``position`` as it is stored, or the next one that can be read.
+
+    Raises:
+        UnreadableImageError: no image can be read.
+    """
+    place, image = reader.read(position)
+    return View(image, dataset.targets[place], place)
+
+
 def view(
     dataset: DetectionDataset,
     position: int,
@@ -64,8 +74,8 @@ def view(
     Raises:
         UnreadableImageError: no image can be read.
     """
-    place, image = reader.read(position)
-    plain = View(image, dataset.targets[place], place)
+    plain = as_stored(dataset, position, reader)
+    place, image = plain.position, plain.image
     chances = rng.random(5)
     seed = int(rng.integers(2**63))
     mixes, pastes, zooms, cuts = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import psutil
@@ -55,4 +57,7 @@ def peak_mb(device: torch.device) -> float:
     """Most memory a GPU's tensors ever took, in MB; on a CPU what the process holds now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return float(psutil.Process().memory_info().rss) / 1e6
+    return float(_process(os.getpid()).memory_info().rss) / 1e6
+
+
+_process = cache(psutil.Process)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from taco_kd.config import TrainConfig
@@ -95,15 +96,15 @@ class Stepper:
 
     def _undo(self) -> Callable[[], None]:
         """A way back to the batch-norm statistics and measured norms of this moment."""
-        for kept, buffer in zip(self._before, self._statistics, strict=True):
-            kept.copy_(buffer)
+        if self._statistics:
+            torch._foreach_copy_(self._before, self._statistics)
         distiller = self.state.distiller
         measured = None if distiller is None else distiller.weighting.measured()
 
         def undo() -> None:
             self.state.optimizer.zero_grad(set_to_none=True)
-            for buffer, kept in zip(self._statistics, self._before, strict=True):
-                buffer.copy_(kept)
+            if self._statistics:
+                torch._foreach_copy_(self._statistics, self._before)
             if distiller is not None and measured is not None:
                 distiller.weighting.set_extra_state(measured)
 
@@ -112,7 +113,7 @@ class Stepper:
     def _gradients(self, batch: Batch) -> Done | None:
         """Sum the gradients of the step; None where memory was not enough in some process."""
         state = self.state
-        seed_step(self.config.seed, state.step, self.processes.rank)
+        seed_step(self.config.seed, state.step, self.processes.rank, self.processes.device)
         train_mode(state.student, self.config)
         images, boxes = self._sizes(batch)
         numbers: list[dict[str, Tensor]] = []
@@ -128,8 +129,9 @@ class Stepper:
                 short = True
                 break
             said = self._weigh(found, norms)
-            values = self._unless_short(partial(self._backward, found, said))
-            if values is None:
+            terms, values = _weighed(found, said)
+            del found  # maps that the backward pass needs no more would take memory until its end
+            if self._unless_short(partial(self._backward, terms)) is None:
                 short = True
                 break
             numbers.append(values)
@@ -213,20 +215,13 @@ class Stepper:
             found.compared, step=self.state.step, steps_total=self._steps_total, norms=norms
         )
 
-    def _backward(self, found: Part, said: DistillTerms | None) -> dict[str, Tensor]:
-        """Add the gradients of a micro-batch; its terms, and the raw ones, by name. Waits for nothing."""
-        terms = {name: found.detection_share * term for name, term in found.output.losses.items()}
-        if said is not None:
-            terms |= {name: found.image_share * term for name, term in said.weighted.items()}
+    def _backward(self, terms: Mapping[str, Tensor]) -> bool:
+        """Add the gradients of a micro-batch. Waits for nothing."""
         loss = total(terms)
         if self.state.scaler is not None:
             loss = self.state.scaler.scale(loss)
         loss.backward()  # type: ignore[no-untyped-call]
-        numbers = {f"term {name}": term.detach() for name, term in terms.items()}
-        if said is not None:
-            numbers |= {f"raw {name}": found.image_share * term.detach() for name, term in said.raw.items()}
-            numbers["pairs"] = loss.new_tensor(float(said.pairs))
-        return numbers
+        return True
 
     def _update(self, done: Done) -> None:
         state = self.state
@@ -267,3 +262,15 @@ class Stepper:
                 f"out of memory at step {state.step + 1}: {state.micro_batch} images at a time from now on, "
                 "their gradients summed to the same batch"
             )
+
+
+def _weighed(found: Part, said: DistillTerms | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The terms of a micro-batch as they enter the sum, and the numbers of the log, by name."""
+    terms = {name: found.detection_share * term for name, term in found.output.losses.items()}
+    if said is not None:
+        terms |= {name: found.image_share * term for name, term in said.weighted.items()}
+    numbers = {f"term {name}": term.detach() for name, term in terms.items()}
+    if said is not None:
+        numbers |= {f"raw {name}": found.image_share * term.detach() for name, term in said.raw.items()}
+        numbers["pairs"] = next(iter(numbers.values())).new_tensor(float(said.pairs))
+    return terms, numbers
