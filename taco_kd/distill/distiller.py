@@ -148,26 +148,6 @@ class Distiller(nn.Module):
         groups = [each.queries for each in taught if each.queries is not None]
         return asked | ({"queries": groups[0]} if groups else {})
 
-    def forward(
-        self,
-        student: DetectorOutput,
-        taught: Sequence[Taught],
-        *,
-        step: int = 0,
-        steps_total: int = 1,
-        measure: bool = False,
-    ) -> DistillTerms:
-        """The terms of a step; gradients reach the student and the projections only.
-
-        ``compare``, and then ``weigh`` with the gradient norms of this very comparison.
-        """
-        compared = self.compare(student, taught)
-        norms = None
-        if measure or self.weighting.wants_norms(step):
-            norms = self.norms(compared, student)
-            self.weighting.observe(norms)
-        return self.weigh(compared, step=step, steps_total=steps_total, norms=norms)
-
     def compare(self, student: DetectorOutput, taught: Sequence[Taught]) -> Compared:
         """The unweighted terms.
 

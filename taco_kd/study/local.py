@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from taco_kd.errors import InterruptedRunError
+from taco_kd.signals import STOP_SIGNALS
 from taco_kd.study.launchers import Launch
 from taco_kd.study.work import Job, Result, do
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 0.2
 
 
@@ -81,7 +81,7 @@ def _in_process(job: Job, launch: Launch) -> Result:
     process = context.Process(target=_child, args=(job, sender, str(log)), name=job.id)
     if hasattr(signal, "pthread_sigmask"):
         # The child begins with these signals held back, until it knows what to do about them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     process.start()
     sender.close()
     result, told = None, False
@@ -112,7 +112,7 @@ def _in_process(job: Job, launch: Launch) -> Result:
 
 def _child(job: Job, sender: Connection, log: str) -> None:
     """What the process of a cell runs."""
-    for number in _STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         signal.signal(number, _stopped)
     _print_to(Path(log))
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
@@ -126,7 +126,7 @@ def _child(job: Job, sender: Connection, log: str) -> None:
 
     try:
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         result = do(job, tick)
     except InterruptedRunError as error:
         result = Result(job.id, "stopped", str(error), error.exit_code)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any
 
 from taco_kd.errors import InterruptedRunError
 from taco_kd.progress import notice
+from taco_kd.signals import StopSignals
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-
-class StopRequests:
+class StopRequests(StopSignals):
     """Handles the signals inside its ``with`` block.
 
     Raises:
@@ -24,20 +20,9 @@ class StopRequests:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.event = threading.Event()
         self._patient = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopRequests:
-        if threading.current_thread() is threading.main_thread():  # signals reach only that one
-            self._before = {number: signal.signal(number, self._requested) for number in _SIGNALS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     @contextmanager
     def waited_for(self) -> Iterator[None]:

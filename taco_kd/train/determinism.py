@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from taco_kd.errors import UsageError
+from taco_kd.train.map_sampling import repeatable
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _REFUSED = re.compile(r"(\S+) does not have a deterministic implementation")
@@ -34,7 +35,8 @@ def deterministic(wanted: bool) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        yield
+        with repeatable():
+            yield
     except RuntimeError as error:
         if found := _REFUSED.search(str(error)):
             raise UsageError(

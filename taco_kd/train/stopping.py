@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any
 
 from taco_kd.errors import InterruptedRunError
 from taco_kd.launch import launched
 from taco_kd.progress import notice
+from taco_kd.signals import StopSignals
 
 TOGETHER_S, TOGETHER_LAUNCHED_S = 0.5, 5.0
 """A signal that follows another so soon is the same request: sent to this process and to its group by timeout
 or a cluster, or handed on by torchrun besides."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-
-class StopRequests:
+class StopRequests(StopSignals):
     """Handles the signals inside its ``with`` block.
 
     Args:
@@ -34,24 +29,13 @@ class StopRequests:
     """
 
     def __init__(self, how_to_go_on: str = "") -> None:
+        super().__init__()
         self.requested = False
         """whether to stop after the step; looked at inside ``after_the_step``"""
         self.how_to_go_on = how_to_go_on
         self._patient = False
         self._since = -math.inf
         self._process = os.getpid()
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopRequests:
-        if threading.current_thread() is threading.main_thread():  # signals reach only that one
-            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     @contextmanager
     def after_the_step(self) -> Iterator[None]:
@@ -62,7 +46,7 @@ class StopRequests:
         finally:
             self._patient = False
 
-    def _handle(self, number: int, frame: object) -> None:
+    def _requested(self, number: int, frame: object) -> None:
         if os.getpid() != self._process:  # a worker that was forked off: the run ends it when it ends
             return
         first, self.requested = not self.requested, True

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from taco_kd.config import Recipe
 from taco_kd.data.dataset import DetectionDataset
-from taco_kd.disk import lock_folder
-from taco_kd.errors import DataError, InterruptedRunError, UsageError
+from taco_kd.errors import DataError, InterruptedRunError
 from taco_kd.models.weights import weights_hash
 from taco_kd.progress import notice, warn
 from taco_kd.runs import RunDir
@@ -23,42 +19,10 @@ from taco_kd.train.choosing import Chooser
 from taco_kd.train.liveness import this_process
 from taco_kd.train.log_file import LogFile, cut
 from taco_kd.train.loop import StepRecord, steps
-from taco_kd.train.processes import LostProcessError, Processes
+from taco_kd.train.processes import LostProcessError
 from taco_kd.train.selfcheck import SelfCheck, check_of
 from taco_kd.train.session import Session
 from taco_kd.train.state import TrainState
-
-LOCK_SECONDS = 5.0
-"""How long to wait for a process that trains in the same folder: one that was killed may still be dying."""
-
-
-@contextmanager
-def held(folder: Path, processes: Processes) -> Iterator[None]:
-    """Keep other runs from training in ``folder`` during the block; it is made if need be.
-
-    Raises:
-        UsageError: another process does that already.
-    """
-    if not processes.first:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            lock = lock_folder(folder)
-            break
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise UsageError(
-                    f"{folder}: another process is training there; wait for it or choose another --out"
-                ) from None
-            time.sleep(0.1)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def go_on(

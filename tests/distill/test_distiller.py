@@ -40,11 +40,21 @@ def make(student, *lessons):
     return Distiller([lesson(c) for c, _ in lessons], student, [teacher for _, teacher in lessons])
 
 
+def terms_of(distiller, output, taught, *, step=0, steps_total=1, measure=False):
+    """As a step of training has it: the comparison, norms where they are wanted, the weights."""
+    compared = distiller.compare(output, taught)
+    norms = None
+    if measure or distiller.weighting.wants_norms(step):
+        norms = distiller.norms(compared, output)
+        distiller.weighting.observe(norms)
+    return distiller.weigh(compared, step=step, steps_total=steps_total, norms=norms)
+
+
 def one_step(student, distiller, images, **options):
     student.train().zero_grad(set_to_none=True)
     taught = distiller.teach(images, targets(len(images)), seed=3)
     output = student(images, targets(len(images)), **distiller.asks(taught))
-    return output, distiller(output, taught, **options)
+    return output, terms_of(distiller, output, taught, **options)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -319,7 +329,7 @@ def test_assigned_pairing_is_told_the_truth(pair):
     truth = [known, Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 1)]
     taught = distiller.teach(images, truth, seed=3)
     output = student.train()(images, truth, **distiller.asks(taught))
-    terms = distiller(output, taught)
+    terms = terms_of(distiller, output, taught)
     assert terms.pairs == 1
     assert terms.raw["kd_classes"].item() > 0
     assert terms.raw["kd_boxes"].item() > 0

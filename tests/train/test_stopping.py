@@ -133,10 +133,10 @@ def test_in_another_thread_nothing_is_handled():
 
 def test_one_folder_is_trained_in_by_one_process(server, tiny_data, tmp_path):
     from taco_kd.errors import UsageError
-    from taco_kd.train import work
+    from taco_kd.train.folder_lock import held
     from taco_kd.train.processes import Processes
 
-    with work.held(tmp_path / "run", Processes(torch.device("cpu"))):
+    with held(tmp_path / "run", Processes(torch.device("cpu"))):
         done = server.run(command(tiny_data, tmp_path / "run"), tmp_path)
     assert done["code"] == UsageError.exit_code
     assert "another process is training there; wait for it" in done["said"].splitlines()[-1]

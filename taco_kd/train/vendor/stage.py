@@ -22,6 +22,7 @@ from taco_kd.progress import Tick, notice
 from taco_kd.runs import BEGINNING, DataDir, RunDir, Split, check_claim
 from taco_kd.train.choice import trained_on, warn_of_val
 from taco_kd.train.choosing import chooses
+from taco_kd.train.folder_lock import held
 from taco_kd.train.liveness import this_process
 from taco_kd.train.observers import Observer, Observers
 from taco_kd.train.processes import Processes
@@ -31,7 +32,6 @@ from taco_kd.train.vendor.arguments import NAME, OWN, Plan, plan, require_possib
 from taco_kd.train.vendor.child import RESUME
 from taco_kd.train.vendor.folder import write_data
 from taco_kd.train.vendor.following import follow
-from taco_kd.train.work import held
 
 _NAMES = {"rtdetr-hgnetv2-l": "rtdetr-l", "rtdetr-hgnetv2-x": "rtdetr-x"}
 """What Ultralytics calls a model, where that is something else."""
