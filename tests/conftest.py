@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# One, also for what tests start: with as many workers (pytest-xdist) as cores, threads of one worker would
+# spin in wait for those of another, and the tests of training took 7 minutes instead of 1.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
