@@ -56,6 +56,11 @@ def replacing(
         sync_folder(path.parent)
 
 
+def is_aside(path: Path, name: str) -> bool:
+    """Whether ``path`` is where ``replacing`` writes the file of that name; a killed process leaves it."""
+    return path.name.startswith(f".{name}.") and bool(_ASIDE.fullmatch(path.name)) and path.is_dir()
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes were writing with ``replacing`` directly in ``folder``.
 

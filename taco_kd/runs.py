@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taco_kd.errors import DataError, UsageError, chosen
-from taco_kd.files import read_json, sweep, write_json
+from taco_kd.files import is_aside, read_json, sweep, write_json
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -280,8 +280,8 @@ def check_claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> 
     """Raise as ``claim`` would, and change nothing."""
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is a file; choose another --out")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
+    if not path.is_dir() or all(is_aside(each, record_name) for each in path.iterdir()):
+        return  # nothing, or killed before its record was written
     ours = (path / record_name).is_file()
     if ours and overwrite:
         return

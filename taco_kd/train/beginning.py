@@ -43,7 +43,7 @@ def look(
             raise DataError(f"{out}: the pseudo-labels in {changed['path']} changed since; use --overwrite")
         if same and found.get("status") == "finished":
             run.sweep()
-            checkpoint.remove(run.checkpoint_dir)
+            checkpoint.clear(run)
             return True, overwrite, resume
         resume = resume or same
         if resume and found["data"]["content_hash"] != data.content_hash:

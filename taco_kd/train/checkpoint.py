@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from taco_kd.errors import DataError, DiskFullError
 from taco_kd.files import replacing, sha256_file, sweep
 from taco_kd.progress import warn
+from taco_kd.runs import RunDir
 from taco_kd.train.packing import Packer, unpack
 from taco_kd.train.state import TrainState
 
@@ -74,6 +76,12 @@ def remove(folder: Path) -> None:
     sweep(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def clear(run: RunDir) -> None:
+    """Remove what a finished run needs no more: checkpoints, and weights that were best on the way."""
+    remove(run.checkpoint_dir)
+    shutil.rmtree(run.best_dir, ignore_errors=True)
 
 
 def restore(folder: Path, state: TrainState) -> dict[str, Any]:

@@ -157,10 +157,6 @@ class Chooser:
             shutil.copyfile(file, aside)
         return best
 
-    def clean(self) -> None:
-        """After the record says that the run is finished."""
-        shutil.rmtree(self._run.best_dir, ignore_errors=True)
-
     def record(self) -> dict[str, Any]:
         """For the run's record: ``chosen_on`` is None where nothing was chosen."""
         best = best_of(self.evaluations)

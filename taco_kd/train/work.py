@@ -77,8 +77,7 @@ def _finish(
     )
     del record["process"]
     run.write_record(record)
-    checkpoint.remove(run.checkpoint_dir)
-    chooser.clean()
+    checkpoint.clear(run)
 
 
 def _restore(

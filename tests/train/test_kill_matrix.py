@@ -35,6 +35,31 @@ def test_killed_inside_a_step_and_inside_the_write(server, tiny_data, tmp_path):
     require_identical(outcomes)
 
 
+def test_killed_before_its_record_is_written(server, tiny_data, tmp_path):
+    matrix = killing.Matrix(server, killing.CASES[1], tiny_data, tmp_path / "matrix")
+    write = number_of(matrix, "inside write run/.run.json")
+    named = number_of(matrix, "os.rename run/.run.json")
+    outcomes = [
+        matrix.killed([{"point": write}], by_flag=False),
+        matrix.killed([{"point": named}, {"point": named}], by_flag=False),
+    ]
+    require_identical(outcomes)
+    other = tmp_path / "other"
+    (other / ".run.json.abcdefgh.tmp").mkdir(parents=True)
+    (other / "mine.txt").write_text("mine")
+    done = server.run([*matrix.case.command(tiny_data, tmp_path)[:-1], str(other)], other)
+    assert done["code"] == 2
+    assert "is not empty and holds no run of ours" in done["said"]
+    assert (other / "mine.txt").read_text() == "mine"
+
+
+def test_killed_when_its_record_says_that_it_is_finished(server, tiny_data, tmp_path):
+    case = next(case for case in killing.CASES if "best" in case.name)
+    matrix = killing.Matrix(server, case, tiny_data, tmp_path / "matrix")
+    record = number_of(matrix, "os.rename run/.run.json", -1)
+    require_identical([matrix.killed([{"point": record + 1}], by_flag=True)])
+
+
 @pytest.mark.slow
 def test_killed_while_it_clears_an_old_run(server, tiny_data, tmp_path):
     case = killing.Case("new", ["train", "--steps", "1", "--overwrite"])
