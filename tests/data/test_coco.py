@@ -237,5 +237,5 @@ def test_scaled_boxes_keep_their_relative_place(
     x, y, w, h = scaled.bbox_xywh
     assert (x / size, y / size) == pytest.approx((left, top))
     assert (w / size, h / size) == pytest.approx((right - left, bottom - top), abs=1e-9)
-    assert scaled.area == pytest.approx(w * h, abs=1e-9)
+    assert scaled.area == pytest.approx(w * h, rel=1e-9, abs=1e-9)
     assert scaled.segmentation[0] == pytest.approx((x, y, x + w, y, x + w, y + h), abs=1e-9)
