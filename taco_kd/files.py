@@ -17,7 +17,7 @@ from taco_kd.disk import lock_folder, locked_new_folder, room_for, sync_folder
 from taco_kd.errors import DataError
 
 _OLD_SECONDS = 86400
-_ASIDE = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+_ASIDE = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.tmp")
 
 
 @contextlib.contextmanager
@@ -56,9 +56,10 @@ def replacing(
         sync_folder(path.parent)
 
 
-def is_aside(path: Path, name: str) -> bool:
-    """Whether ``path`` is where ``replacing`` writes the file of that name; a killed process leaves it."""
-    return path.name.startswith(f".{name}.") and bool(_ASIDE.fullmatch(path.name)) and path.is_dir()
+def written_aside(path: Path) -> str | None:
+    """Name of the file that ``replacing`` writes in ``path``, and killed ones leave; None for other paths."""
+    found = _ASIDE.fullmatch(path.name)
+    return found[1] if found and path.is_dir() else None
 
 
 def sweep(folder: Path) -> None:
@@ -69,7 +70,7 @@ def sweep(folder: Path) -> None:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if not _ASIDE.fullmatch(path.name) or not path.is_dir():
+        if written_aside(path) is None:
             continue
         with contextlib.suppress(OSError):  # in work, just finished, or not ours to remove
             held = lock_folder(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taco_kd.errors import DataError, UsageError, chosen
-from taco_kd.files import is_aside, read_json, sweep, write_json
+from taco_kd.files import read_json, sweep, write_json, written_aside
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -218,6 +218,10 @@ class RunDir:
     def write_record(self, record: Mapping[str, Any]) -> None:
         write_json(self.record_file, record)
 
+    def check_claim(self, overwrite: bool) -> None:
+        """Raise UsageError where the folder holds something that must not be lost."""
+        check_claim(self.path, record_name=self.record_file.name, overwrite=overwrite, what="run")
+
     def begin(self, record: Mapping[str, Any]) -> None:
         """Write the record of a run that begins here, and remove all that an earlier one left.
 
@@ -280,7 +284,7 @@ def check_claim(path: Path, *, record_name: str, overwrite: bool, what: str) -> 
     """Raise as ``claim`` would, and change nothing."""
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path}: is a file; choose another --out")
-    if not path.is_dir() or all(is_aside(each, record_name) for each in path.iterdir()):
+    if not path.is_dir() or all(written_aside(each) == record_name for each in path.iterdir()):
         return  # nothing, or killed before its record was written
     ours = (path / record_name).is_file()
     if ours and overwrite:

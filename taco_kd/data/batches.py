@@ -81,23 +81,18 @@ class Batches:
         )
         turned = np.random.default_rng([config.seed, epoch, place, _MIRROR]).random(len(positions))
         own = np.array_split(np.arange(len(positions)), self.world)[self.rank].tolist()
-        reader, strong = Reader(dataset), step < self.strong_steps
+        reader = Reader(dataset)
         with one_thread() if config.augment.on else nullcontext():
-            views = [
-                view(
-                    dataset,
-                    positions[index],
-                    config.augment,
-                    np.random.default_rng([config.seed, step, index, _VIEW]),
-                    reader,
-                    strong=strong,
-                )
-                if config.augment.on
-                else as_stored(dataset, positions[index], reader)
-                for index in own
-            ]
+            views = [self._view(step, index, positions[index], reader) for index in own]
             mirrored = [bool(turned[index] < config.horizontal_flip) for index in own]
             return _joined(views, mirrored, own, reader, self.side(step), dataset.image_size)
+
+    def _view(self, step: int, index: int, position: int, reader: Reader) -> View:
+        augment = self.config.augment
+        if not augment.on:
+            return as_stored(self.dataset, position, reader)
+        rng = np.random.default_rng([self.config.seed, step, index, _VIEW])
+        return view(self.dataset, position, augment, rng, reader, strong=step < self.strong_steps)
 
 
 def _joined(

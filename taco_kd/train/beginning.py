@@ -12,7 +12,7 @@ from taco_kd.errors import DataError, UsageError
 from taco_kd.files import sha256_json
 from taco_kd.models.load_report import LoadReport
 from taco_kd.models.weights import weights_hash
-from taco_kd.runs import BEGINNING, DataDir, RunDir, check_claim
+from taco_kd.runs import BEGINNING, DataDir, RunDir
 from taco_kd.train import checkpoint
 from taco_kd.train.build import build, steps_of
 from taco_kd.train.caching import open_caches
@@ -53,17 +53,18 @@ def look(
         if resume and found.get("status") == BEGINNING:
             resume, overwrite = False, True
     if not resume:
-        _check_claim(run, overwrite)
+        run.check_claim(overwrite)
     return False, overwrite, resume
 
 
-def _check_claim(run: RunDir, overwrite: bool) -> None:
-    check_claim(run.path, record_name="run.json", overwrite=overwrite, what="run")
+def take_folder(run: RunDir, record: dict[str, Any], overwrite: bool, session: Session) -> None:
+    """Have the folder hold this run and nothing else, seen by all processes.
 
-
-def claim(run: RunDir, record: dict[str, Any], overwrite: bool, session: Session) -> None:
+    Raises:
+        UsageError: it holds something that must not be lost.
+    """
     if session.first:
-        _check_claim(run, overwrite)
+        run.check_claim(overwrite)
         run.begin(record)
     session.processes.wait()
 

@@ -34,7 +34,7 @@ class Gradients:
     Args:
         state: what is trained.
         labels: whether the detection loss is part of the sum.
-        check: looks at the teachers' answers.
+        check: looks at the teachers' answers; whoever updates has it look at the gradients.
         stopping: whether this process was asked to stop.
     """
 
@@ -45,11 +45,11 @@ class Gradients:
         processes: Processes,
         *,
         steps_total: int,
-        labels: bool,
-        check: SelfCheck | None,
-        stopping: Callable[[], bool],
+        labels: bool = True,
+        check: SelfCheck | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.state, self.config, self.processes = state, config, processes
+        self.state, self.config, self.processes, self.check = state, config, processes, check
         self._steps_total, self._stopping = steps_total, stopping
         self._forward = Forward(state, config, processes.device, labels=labels, check=check)
         self._synchronised = is_synchronised(state.student)
@@ -60,7 +60,7 @@ class Gradients:
         self._unless_short = partial(processes.guarded, at_any_cost) if self._synchronised else unless_short
         if not config.compile:  # which has a backward pass of its own
             guard_single_images(state.student)
-        self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
+        self.trained = [p for group in state.optimizer.param_groups for p in group["params"]]
 
     def __call__(self, batch: Batch) -> Done | None:
         """Add them; None where memory was not enough in some process.
@@ -103,7 +103,7 @@ class Gradients:
             everyone = self.processes.collect(batch.quarantined)
             done.quarantined = tuple(dict.fromkeys(file for files in everyone for file in files))
         if done.finite:
-            self.processes.sum_gradients(self._trained)
+            self.processes.sum_gradients(self.trained)
         return done
 
     def _measures(self) -> bool:

@@ -16,6 +16,7 @@ from taco_kd.data.dataset import DetectionDataset
 from taco_kd.data.loading import training_batches
 from taco_kd.errors import TacoKDError
 from taco_kd.train.done import Done
+from taco_kd.train.gradients import Gradients
 from taco_kd.train.memory import peak_mb
 from taco_kd.train.optim import lr_at, set_lr
 from taco_kd.train.processes import Processes
@@ -89,9 +90,10 @@ def steps(
         LostProcessError: another process is gone.
     """
     processes = processes or Processes(device)
-    work = Stepper(
+    gradients = Gradients(
         state, config, processes, steps_total=steps_total, labels=labels, check=check, stopping=stopping
     )
+    work = Stepper(gradients)
     size = min(config.batch_size, len(dataset))
     batches = training_batches(
         dataset,

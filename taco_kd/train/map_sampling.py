@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_OF_TORCH = F.grid_sample
+_OURS = ("bilinear", "zeros", False)
+"""Mode, padding and alignment of what ``grid_sample`` here can do."""
 
 
 def grid_sample(maps: Tensor, grid: Tensor) -> Tensor:
@@ -48,6 +49,7 @@ def repeatable(everywhere: bool = False) -> Iterator[None]:
     Args:
         everywhere: on a CPU as well, where torch's own is repeatable.
     """
+    before = F.grid_sample
 
     def choose(
         maps: Tensor,
@@ -59,14 +61,10 @@ def repeatable(everywhere: bool = False) -> Iterator[None]:
         wanted = everywhere or (maps.is_cuda and torch.is_grad_enabled())
         if wanted and maps.ndim == 4 and (mode, padding_mode, bool(align_corners)) == _OURS:
             return grid_sample(maps, grid)
-        return _OF_TORCH(maps, grid, mode, padding_mode, align_corners)
+        return before(maps, grid, mode, padding_mode, align_corners)
 
-    before = F.grid_sample
     F.grid_sample = choose  # type: ignore[assignment]
     try:
         yield
     finally:
         F.grid_sample = before
-
-
-_OURS = ("bilinear", "zeros", False)

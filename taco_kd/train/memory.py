@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 _SHORT = ("can't allocate memory", "not enough memory", "could not create a primitive")
 """Of PyTorch on a CPU, of Windows, and of oneDNN, which says no more than that."""
 
+_process = cache(psutil.Process)
+
 
 def unless_short(work: Callable[[], Result]) -> Result | None:
     """What ``work`` returns; None where memory was not enough for it."""
@@ -58,6 +60,3 @@ def peak_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return float(_process(os.getpid()).memory_info().rss) / 1e6
-
-
-_process = cache(psutil.Process)

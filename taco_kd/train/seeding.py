@@ -20,6 +20,7 @@ def seed_step(seed: int, step: int, rank: int, device: torch.device = CPU) -> No
     value = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
     random.seed(value)
     np.random.seed(value)
-    torch.default_generator.manual_seed(value)
-    if device.type != "cpu":
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(value)
+    else:
         torch.manual_seed(value)

@@ -16,7 +16,7 @@ from taco_kd.models.weights import weights_hash
 from taco_kd.progress import Tick
 from taco_kd.runs import PRETRAIN, DataDir, RunDir
 from taco_kd.train import checkpoint
-from taco_kd.train.beginning import begin, claim, look
+from taco_kd.train.beginning import begin, look, take_folder
 from taco_kd.train.build import images_of, steps_of
 from taco_kd.train.determinism import deterministic
 from taco_kd.train.folder_lock import held
@@ -88,7 +88,7 @@ def _train(
     dataset, state, steps_total, record = begin(recipe, recipe, data, session)
     with held(run.path, session.processes):
         if not resume:  # only now, when every model was built: a mistake must not cost the run that was there
-            claim(run, record, overwrite, session)
+            take_folder(run, record, overwrite, session)
         return go_on(run, record, state, dataset, recipe, steps_total, resume, session)
 
 
@@ -114,7 +114,7 @@ def _two_stages(
         else:  # only now, when every model was built: a mistake must not cost the run that was there
             dataset, state, steps_total, record = begun
             whole = {**record, "recipe": recipe.model_dump(mode="json"), "steps_total": after}
-            claim(run, whole, overwrite, session)
+            take_folder(run, whole, overwrite, session)
             go_on(first, record, state, dataset, first_recipe, steps_total, False, alone_session)
         second, state, dataset, steps_total, record = _second_stage(recipe, data, run, first, session)
         last = session.part(before, before + after)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from taco_kd.config import TrainConfig
 from taco_kd.data.batch import Batch
 from taco_kd.errors import TacoKDError
 from taco_kd.progress import warn
@@ -20,44 +19,22 @@ from taco_kd.train.done import Done
 from taco_kd.train.gradients import Gradients
 from taco_kd.train.memory import give_back
 from taco_kd.train.network import batch_norms
-from taco_kd.train.processes import LostProcessError, Processes
-from taco_kd.train.selfcheck import SelfCheck
-from taco_kd.train.state import TrainState
+from taco_kd.train.processes import LostProcessError
 
 
 class Stepper:
     """Does the steps of a run.
 
     Args:
-        state: what it changes.
-        labels: whether the detection loss is part of the sum.
-        check: looks at the teachers' answers and at the gradients.
-        stopping: whether this process was asked to stop.
+        gradients: of the run, with whose state, settings and processes it works.
     """
 
-    def __init__(
-        self,
-        state: TrainState,
-        config: TrainConfig,
-        processes: Processes,
-        *,
-        steps_total: int,
-        labels: bool = True,
-        check: SelfCheck | None = None,
-        stopping: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.state, self.config, self.processes, self._check = state, config, processes, check
-        self._gradients = Gradients(
-            state,
-            config,
-            processes,
-            steps_total=steps_total,
-            labels=labels,
-            check=check,
-            stopping=stopping,
-        )
-        self._trained = [p for group in state.optimizer.param_groups for p in group["params"]]
-        self._statistics = [b for norm in batch_norms(state.student) for b in norm.buffers(recurse=False)]
+    def __init__(self, gradients: Gradients) -> None:
+        self._gradients, self._check, self._trained = gradients, gradients.check, gradients.trained
+        self.state, self.config, self.processes = gradients.state, gradients.config, gradients.processes
+        self._statistics = [
+            b for norm in batch_norms(self.state.student) for b in norm.buffers(recurse=False)
+        ]
         self._before = [buffer.clone() for buffer in self._statistics]
 
     def __call__(self, batch: Batch) -> Done:

@@ -12,6 +12,7 @@ from taco_kd.data.dataset import DetectionDataset
 from taco_kd.errors import TacoKDError
 from taco_kd.models import zoo
 from taco_kd.models.settings import initial_student
+from taco_kd.train.gradients import Gradients
 from taco_kd.train.loop import steps
 from taco_kd.train.optim import build_optimizer
 from taco_kd.train.processes import Processes
@@ -55,7 +56,7 @@ def gradients(model, dataset, settings, batch=None):
     state = TrainState(model, None, Keeper(model.parameters()), None)
     state.micro_batch = settings.micro_batch
     batch = batch or Batches(dataset, settings, 9).batch(0)
-    done = Stepper(state, settings, Processes(CPU), steps_total=9)(batch)
+    done = Stepper(Gradients(state, settings, Processes(CPU), steps_total=9))(batch)
     names = [name for name, _ in model.named_parameters()]
     kept = zip(names, state.optimizer.kept, strict=True)
     return {name: gradient for name, gradient in kept if gradient is not None}, done, state

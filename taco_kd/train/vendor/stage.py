@@ -19,7 +19,7 @@ from taco_kd.models.load_report import LoadReport
 from taco_kd.models.settings import initial_student
 from taco_kd.models.weights import save_model, weights_hash
 from taco_kd.progress import Tick, notice
-from taco_kd.runs import BEGINNING, DataDir, RunDir, Split, check_claim
+from taco_kd.runs import BEGINNING, DataDir, RunDir, Split
 from taco_kd.train.choice import trained_on, warn_of_val
 from taco_kd.train.choosing import chooses
 from taco_kd.train.folder_lock import held
@@ -98,7 +98,7 @@ def _look(recipe: Recipe, data: DataDir, run: RunDir, overwrite: bool, resume: b
     """Whether this very run is finished; and if not, whether to resume it."""
     out = run.path
     if not run.record_file.is_file() or overwrite:
-        check_claim(out, record_name="run.json", overwrite=overwrite, what="run")
+        run.check_claim(overwrite)
         return False, False
     found = run.record()
     if found.get("engine", OWN) != NAME:
